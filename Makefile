@@ -1,0 +1,165 @@
+# isles: `make run` shows it at work, `make test` proves it. `make help` lists the rest.
+#
+#   PYTHON=/path/to/python   the Python to use; otherwise the newest usable one that is found
+#   ARGS='...'               more arguments for the demo, pytest or the benchmark
+#
+# Everything that is made lies in build/, in a folder for each Python.
+
+BUILD  := build
+PY     := $(shell PYTHON='$(PYTHON)' scripts/find-python 2>/dev/null)
+TAG    := $(if $(PY),$(shell $(PY) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + sys.abiflags)'))
+OUT    := $(abspath $(BUILD))/$(TAG)
+VENV   := $(OUT)/venv
+python := $(VENV)/bin/python
+tools  := PATH="$(VENV)/bin:$$PATH"
+meson  := $(tools) meson
+
+# In CI a warning of the compiler's is an error; debug builds of Python get isles' own assertions.
+WERROR  := $(if $(CI),true,false)
+NDEBUG  := $(if $(findstring d,$(TAG)),false,true)
+pip     := $(tools) python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps
+setup   := -Csetup-args=-Dwerror=$(WERROR) -Csetup-args=-Db_ndebug
+
+# Folders are listed too: their time changes when a file goes.
+SOURCES := meson.build meson.options pyproject.toml \
+           $(shell find core binding isles -name __pycache__ -prune -o -print)
+
+help:
+	@echo "make run      build isles and run the demo: Python's standard library, measured on all cores"
+	@echo "make test     build isles and run all tests"
+	@echo "make matrix   run the tests on CPython 3.13, 3.14 and 3.15 (VERSIONS='3.15 3.14-dbg'; as root)"
+	@echo "make conformance  run CPython's own tests of concurrent.interpreters with isles (in the matrix's 3.15)"
+	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
+	@echo "make tsan     run core's tests under ThreadSanitizer"
+	@echo "make fuzz     feed the decoder arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
+	@echo "make bench    compare isles with the standard library"
+	@echo "make lint     check style, types and the layers (make format: mend the style)"
+	@echo "make docs     build the documentation into build/docs"
+	@echo "make clean    remove build/"
+
+run: $(OUT)/installed
+	$(python) -P -m isles demo $(ARGS)
+
+test: test-core test-python
+
+bench: $(OUT)/installed
+	$(python) bench/run.py $(ARGS)
+
+# --- build ---
+
+need-python:
+	@PYTHON='$(PYTHON)' scripts/find-python >/dev/null
+
+$(OUT)/tools: pyproject.toml scripts/venv scripts/requirements | need-python
+	scripts/venv $(PY) $(VENV) cli test
+	@touch $@
+
+$(OUT)/installed: $(OUT)/tools $(SOURCES)
+	$(pip) --force-reinstall -Cbuild-dir=$(OUT)/meson $(setup)=$(NDEBUG) .
+	@touch $@
+
+# --- test ---
+
+# Away from the source tree's isles/, which lacks the C module, and with -P: tests see what is installed.
+pytest = cd tests && $(1) $(python) -P -m pytest python stress $(2) $(ARGS)
+
+test-python: $(OUT)/installed
+	$(call pytest)
+
+# Core needs no Python: one build for all, and one for each sanitizer.  There warnings stay warnings: gcc gives
+# false ones for instrumented code.
+core = $(meson) setup --reconfigure $(abspath $(BUILD))/$(1) . -Dextension=false -Dcore_tests=true \
+           -Dwerror=$(WERROR) -Db_ndebug=false $(2) >$(BUILD)/$(1).log || { cat $(BUILD)/$(1).log; exit 1; }; \
+       $(meson) test -C $(abspath $(BUILD))/$(1) --print-errorlogs
+
+test-core: $(OUT)/tools
+	@$(call core,core)
+
+tsan: $(OUT)/tools
+	@$(call core,core-tsan,-Db_sanitize=thread -Dwerror=false)
+
+asan: asan-core asan-python
+
+asan-core: $(OUT)/tools
+	@$(call core,core-asan,-Db_sanitize=address$(comma)undefined -Dwerror=false)
+
+# The extension with sanitizers goes to a folder of its own, which PYTHONPATH puts before the plain one.
+# --capture=sys: what the sanitizers write is seen.
+asan-python: $(OUT)/asan/installed
+	$(call pytest,ulimit -s 32768 && env $(asan_env),--capture=sys -m 'not slow')
+
+$(OUT)/asan/installed: $(OUT)/tools $(SOURCES)
+	rm -rf $(OUT)/asan/site
+	$(pip) --target $(OUT)/asan/site -Cbuild-dir=$(OUT)/asan/meson $(setup)=false \
+	    -Csetup-args=-Dbuildtype=debugoptimized -Csetup-args=-Db_sanitize=address,undefined \
+	    -Csetup-args=-Db_lundef=false -Csetup-args=-Dwerror=false .
+	@touch $@
+
+# CPython itself keeps memory until it exits: no leak detection there.  Its limit of recursion knows nothing of the
+# larger frames: a larger stack.
+asan_env = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+           ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+           PYTHONMALLOC=malloc PYTHONPATH=$(OUT)/asan/site
+comma := ,
+
+# libFuzzer, with a Python of its own inside.  What it finds lies in $(FUZZ); a crash goes to the corpus, mended.
+TIME := 60
+FUZZ := $(OUT)/fuzz
+
+fuzz: $(FUZZ)/decode
+	mkdir -p $(FUZZ)/found
+	cd $(FUZZ) && $(fuzz_env) ./decode -max_total_time=$(TIME) -max_len=4096 -timeout=20 \
+	    -print_final_stats=1 -verbosity=0 found $(abspath tests/fuzz/corpus)
+
+fuzz-seeds: $(FUZZ)/decode
+	rm -f tests/fuzz/corpus/seed-*
+	cd tests/fuzz && $(fuzz_env) SEEDS=corpus $(FUZZ)/decode
+
+$(FUZZ)/decode: tests/fuzz/fuzz_decode.c $(SOURCES) | need-python
+	mkdir -p $(FUZZ)
+	clang -std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Wno-unused-parameter \
+	    -Wno-missing-field-initializers -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=undefined $< core/*.c binding/*.c \
+	    $$($(PY) scripts/embed-flags) -o $@
+
+fuzz_env = PYTHONHOME=$$($(PY) -c 'import sys; print(sys.base_prefix)')
+
+matrix:
+	@scripts/matrix $(VERSIONS)
+
+conformance:
+	@TARGETS=test-conformance scripts/matrix 3.15
+
+# What `make conformance` runs inside: it needs CPython 3.15 with its tests (test.test_interpreters).
+test-conformance: $(OUT)/installed
+	cd tests && $(python) -P conformance/run.py $(OUT)/conformance $(TESTS)
+
+# --- style and documentation ---
+
+C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/fuzz/*.[ch] bench/*.[ch])
+
+lint: $(OUT)/installed $(OUT)/lint-tools
+	scripts/check-layers
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
+	cd $(OUT) && $(python) -P -m mypy.stubtest isles._interpreters
+
+format: $(OUT)/lint-tools
+	$(VENV)/bin/ruff check --fix-only
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/clang-format -i $(C_FILES)
+
+docs: $(OUT)/docs-tools
+	$(python) -m sphinx --fail-on-warning --quiet docs $(BUILD)/docs
+	@echo "open $(BUILD)/docs/index.html"
+
+$(OUT)/%-tools: $(OUT)/tools
+	scripts/venv $(PY) $(VENV) $*
+	@touch $@
+
+clean:
+	rm -rf build
+
+.PHONY: help run test bench need-python test-python test-core tsan asan asan-core asan-python fuzz \
+        fuzz-seeds matrix conformance test-conformance lint format docs clean

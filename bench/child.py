@@ -1,0 +1,93 @@
+"""Measurements that need a process of their own: `python child.py WHAT ...` prints JSON.
+
+memory SIDE COUNT    resident KiB that each of COUNT new interpreters adds
+cycles SIDE COUNT    resident KiB before and after COUNT create-use-close cycles in four threads
+burn N               waits for lines on standard input, answers each with the ns of work.burn(N)
+"""
+
+import gc
+import json
+import sys
+import threading
+import time
+
+import work
+from sides import Side, side
+
+THREADS = 4
+WARM_UP = 40
+
+# The same on both sides, whatever their call() does.
+USE = "import work; work.nothing()"
+
+
+def resident() -> int:
+    gc.collect()
+    with open("/proc/self/smaps_rollup") as rollup:
+        return next(int(line.split()[1]) for line in rollup if line.startswith("Rss:"))
+
+
+def memory(maker: Side, count: int) -> dict[str, float]:
+    interps = [maker.create() for _ in range(2)]
+    for interp in interps:
+        interp.call(work.nothing)
+    start = resident()
+    fresh = [maker.create() for _ in range(count)]
+    idle = resident()
+    for interp in fresh:
+        interp.call(work.nothing)
+        interp.exec("pass")
+    used = resident()
+    for interp in interps + fresh:
+        interp.close()
+    return {"idle": (idle - start) / count, "used": (used - start) / count}
+
+
+def cycle(maker: Side, count: int) -> None:
+    for _ in range(count):
+        interp = maker.create()
+        interp.exec(USE)
+        interp.close()
+
+
+def in_threads(maker: Side, count: int) -> None:
+    threads = [
+        threading.Thread(target=cycle, args=(maker, count // THREADS)) for _ in range(THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def cycles(maker: Side, count: int) -> dict[str, float]:
+    failures: list[str] = []
+    threading.excepthook = lambda args: failures.append(f"{args.exc_type.__name__}")
+    in_threads(maker, WARM_UP)
+    before = resident()
+    start = time.perf_counter()
+    in_threads(maker, count)
+    seconds = time.perf_counter() - start
+    if failures:
+        raise SystemExit(f"a thread failed: {failures[0]}")
+    return {"before": before, "after": resident(), "seconds": seconds}
+
+
+def burn(n: int) -> None:
+    for _ in sys.stdin:
+        start = time.perf_counter_ns()
+        work.burn(n)
+        print(time.perf_counter_ns() - start, flush=True)
+
+
+def main() -> None:
+    what, *args = sys.argv[1:]
+    if what == "burn":
+        burn(int(args[0]))
+        return
+    measure = {"memory": memory, "cycles": cycles}[what]
+    print(json.dumps(measure(side(args[0]), int(args[1]))))
+
+
+if __name__ == "__main__":
+    main()

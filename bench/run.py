@@ -1,0 +1,157 @@
+"""Measures isles beside the standard library: `make bench`, or `python bench/run.py`.
+
+Prints a table and writes JSON. It is a report: the exit code is 0 whatever it finds.
+Ratios: how many times faster isles is; isles / the other, where the target is at most so much, and
+for memory; the speed-up itself, for two interpreters against one.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import queue_rows
+import rows
+from rows import Plan, Row, Sample
+from sides import HERE, isles_side, stdlib_side
+
+GROUPS = rows.GROUPS | queue_rows.GROUPS
+WIDTHS = (39, 20, 23, 23, 8, 8, 8)
+STEPS: dict[str, list[tuple[float, str]]] = {
+    "ns": [(1e6, "ms"), (1e3, "µs"), (1, "ns")],
+    "KiB": [(1024, "MiB"), (1, "KiB")],
+    "/s": [(1e6, "M/s"), (1e3, "k/s"), (1, "/s")],
+}
+HEADS = ("", "beside", "which takes", "isles", "ratio", "target", "reached")
+
+
+def scaled(unit: str, value: float) -> tuple[float, str]:
+    """The divisor and the unit that suit the value."""
+    steps = STEPS.get(unit, [(1, unit)])
+    return next((step for step in steps if abs(value) >= step[0]), steps[-1])
+
+
+def short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def cell(sample: Sample | None, unit: str) -> str:
+    if sample is None:
+        return "n/a"
+    divisor, unit = scaled(unit, sample.median)
+    low, middle, high = (short(v / divisor) for v in (sample.p10, sample.median, sample.p90))
+    spread = f" ({low}-{high})" if sample.count > 1 else ""
+    return f"{middle} {unit}{spread}".replace(" x", "x", 1)
+
+
+def line(cells: tuple[str, ...]) -> str:
+    first, *others = zip(cells, WIDTHS, strict=True)
+    return first[0].ljust(first[1]) + "".join("  " + c.rjust(w) for c, w in others)
+
+
+def shown(row: Row) -> str:
+    ratio = f"{short(row.ratio)}x" if row.ratio is not None else "-"
+    reached = {True: "yes", False: "no", None: "-"}[row.reached]
+    cells = (row.beside, cell(row.other, row.unit), cell(row.isles, row.unit))
+    target = str(row.target) if row.target else "-"
+    lines = [line((row.name + row.detail, *cells, ratio, target, reached))]
+    if row.target and sys.version_info < row.target.since:
+        lines.append(f"    target set for {'.'.join(map(str, row.target.since))} and newer")
+    return "\n".join(lines + [f"    {note}" for note in row.notes])
+
+
+def load() -> str:
+    return " ".join(f"{value:.2f}" for value in os.getloadavg())
+
+
+def isles_version() -> str:
+    try:
+        return importlib.metadata.version("isles")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def machine(plan: Plan) -> dict[str, Any]:
+    return {
+        "isles": isles_version() if plan.isles else None,
+        "stdlib": plan.stdlib.what,
+        "python": platform.python_version(),
+        "build": " ".join(sys.version.split()),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "cpus_usable": os.process_cpu_count(),
+        "load_before": load(),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "quick": plan.quick,
+    }
+
+
+def print_head(facts: dict[str, Any]) -> None:
+    print(f"isles {facts['isles'] or '(not installed)'} beside {facts['stdlib']}")
+    print(f"CPython {facts['build']}")
+    print(
+        f"{facts['platform']}, {facts['cpus']} CPUs ({facts['cpus_usable']} usable),"
+        f" load {facts['load_before']}"
+    )
+    print(
+        "medians (p10-p90), sides alternating in short batches; ratio: how many times faster isles"
+    )
+    print("is, or isles / the other where the target is ≤ so many times\n")
+    print(line(HEADS))
+    print(line(tuple("-" * width for width in WIDTHS)), flush=True)
+
+
+def measure(plan: Plan, groups: list[str]) -> list[Row]:
+    measured: list[Row] = []
+    for name in groups:
+        try:
+            for row in GROUPS[name](plan):
+                measured.append(row)
+                print(shown(row), flush=True)
+        except Exception as error:
+            measured.append(Row(name, ""))
+            measured[-1].fail(f"failed: {type(error).__name__}: {error}")
+            print(shown(measured[-1]), flush=True)
+    return measured
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument(
+        "--only", action="append", choices=GROUPS, metavar="NAME", help=f"of {', '.join(GROUPS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first look")
+    parser.add_argument(
+        "--cycles", action="store_true", help="all 2,000 create-use-close cycles, however long"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    args = parse()
+    plan = Plan(stdlib_side(), isles_side(), args.quick, args.cycles)
+    facts = machine(plan)
+    print_head(facts)
+    measured = measure(plan, args.only or list(GROUPS))
+    facts["load_after"] = load()
+    name = f"{facts['isles'] or 'none'}-{facts['python']}.json"
+    path = args.json or HERE / "results" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"machine": facts, "rows": [row.as_json() for row in measured]}
+    path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    missed = ", ".join(row.title for row in measured if row.reached is False) or "none"
+    failed = ", ".join(row.title for row in measured if row.failed) or "none"
+    print(f"\nload {facts['load_after']}\ntargets missed: {missed}\nfailed: {failed}")
+    print(f"figures in {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,619 @@
+#include "gate.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "../core/os.h"
+#include "../core/queue.h"
+#include "../core/status.h"
+#include "codec.h"
+#include "lending.h"
+#include "local.h"
+#include "private.h"
+#include "signals.h"
+
+/* ---- passes ---- */
+
+static struct isles_thread *
+current_thread(void)
+{
+    struct isles_thread *thread = isles_thread_self();
+    if (thread != NULL && thread->ident == 0) {
+        thread->ident = PyThread_get_thread_ident();
+        thread->is_main = isles_is_main_thread();
+    }
+    return thread;
+}
+
+/* The thread state that this OS thread left suspended in an interpreter, or the current one. */
+static PyThreadState *
+suspended(const struct isles_thread *thread, PyThreadState *current, const void *state)
+{
+    PyThreadState *ts = current;
+    const struct isles_pass *pass = thread->top;
+    while (PyThreadState_GetInterpreter(ts) != state) {
+        if (pass == NULL) {
+            return NULL;
+        }
+        ts = pass->from;
+        pass = pass->below;
+    }
+    return ts;
+}
+
+/* The kept thread state of this thread for an interpreter that it took, made at the first entry. */
+static PyThreadState *
+seat(struct isles_thread *thread, struct isles_interp *interp)
+{
+    PyThreadState *ts = isles_seat_find(thread, interp);
+    if (ts != NULL) {
+        return ts;
+    }
+    ts = PyThreadState_New(interp->state);
+    if (ts != NULL && isles_seat_add(thread, interp, ts) < 0) {
+        PyThreadState_Delete(ts); /* never entered, so there is nothing to clear */
+        ts = NULL;
+    }
+    return ts;
+}
+
+static void
+pass_push(struct isles_pass *pass, struct isles_interp *interp, struct isles_thread *thread,
+          PyThreadState *from, PyThreadState *ts)
+{
+    pass->interp = interp;
+    pass->thread = thread;
+    pass->from = from;
+    pass->ts = ts;
+    pass->generation = isles_registry_generation();
+    pass->below = thread->top;
+    thread->top = pass;
+    thread->depth++;
+    if (ts != from) {
+        PyThreadState_Swap(ts);
+    }
+    if (thread->is_main) {
+        isles__signals_moved(interp);
+    }
+}
+
+static void
+pass_pop(struct isles_pass *pass)
+{
+    if (pass->generation != isles_registry_generation()) {
+        /* A child was forked inside, and the interpreter that this leads back to stayed in the
+         * parent.  There is nowhere to go. */
+        static const char text[] =
+            "isles: a process forked during a call between interpreters can't return from it\n";
+        (void)!write(2, text, sizeof(text) - 1);
+        _exit(1);
+    }
+    if (pass->ts != pass->from) {
+        PyThreadState_Swap(pass->from);
+    }
+    struct isles_thread *thread = pass->thread;
+    thread->top = pass->below;
+    thread->depth--;
+    if (thread->is_main) {
+        isles__signals_moved(pass->below ? pass->below->interp : NULL);
+    }
+}
+
+/* Frees thread states of threads that have ended.  Inside their interpreter; clearing one may run
+ * any Python code. */
+static void
+free_seats(struct isles_seat *list)
+{
+    while (list != NULL) {
+        struct isles_seat *next = list->next;
+        PyThreadState_Clear(list->ts);
+        PyThreadState_Delete(list->ts);
+        free(list);
+        list = next;
+    }
+}
+
+/* In the interpreter. */
+static void
+settle_returned(struct isles_interp *interp)
+{
+    if (atomic_load_explicit(&interp->returned, memory_order_relaxed) != NULL) {
+        isles__lending_settle(interp);
+    }
+}
+
+/* After others may get hold of it again: what was returned by one who saw us there. */
+static void
+settle_late(struct isles_interp *interp)
+{
+    if (atomic_load(&interp->returned) != NULL) {
+        isles__gate_settle(interp);
+    }
+}
+
+#define SETTLING_LOOK_EVERY 100000
+#define SETTLING_LOOKS 10000 /* a settling thread may come upon anybody's code */
+
+/* Leaves IDLE by one of the registry's functions for that; waits while another thread settles. */
+static int
+begin(int (*leave_idle)(struct isles_interp *, struct isles_thread *), struct isles_interp *interp,
+      struct isles_thread *thread)
+{
+    int status = leave_idle(interp, thread);
+    for (int looks = 0; status == ISLES_SETTLING && looks < SETTLING_LOOKS; looks++) {
+        /* It may need our GIL to get out. */
+        Py_BEGIN_ALLOW_THREADS
+            isles_sleep(SETTLING_LOOK_EVERY);
+        Py_END_ALLOW_THREADS
+        status = leave_idle(interp, thread);
+    }
+    return status == ISLES_SETTLING ? ISLES_BUSY : status;
+}
+
+static int
+enter(struct isles_pass *pass, struct isles_interp *interp, bool settles)
+{
+    struct isles_thread *thread = current_thread();
+    if (thread == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    if (thread->depth >= ISLES_DEPTH_MAX) {
+        return ISLES_TOO_DEEP;
+    }
+    PyThreadState *from = PyThreadState_Get();
+    PyThreadState *ts = suspended(thread, from, interp->state);
+    pass->begun = ts == NULL;
+    if (ts == NULL) {
+        if (!interp->ours) {
+            return interp->id == 0 ? ISLES_BUSY : ISLES_UNRECOGNIZED;
+        }
+        int status = settles ? isles_interp_settle_begin(interp, thread)
+                             : begin(isles_interp_begin, interp, thread);
+        if (status < 0) {
+            return status;
+        }
+        ts = seat(thread, interp);
+        if (ts == NULL) {
+            isles_interp_finish(interp);
+            return ISLES_NO_MEMORY;
+        }
+    }
+    pass_push(pass, interp, thread, from, ts);
+    if (pass->begun && !isles__private_run_main(interp->state)) {
+        pass_pop(pass);
+        isles_interp_finish(interp);
+        return ISLES_BUSY;
+    }
+    if (pass->begun && atomic_load_explicit(&interp->has_orphans, memory_order_relaxed)) {
+        free_seats(isles_seats_take_orphans(interp));
+    }
+    settle_returned(interp);
+    return ISLES_OK;
+}
+
+int
+isles__gate_enter(struct isles_pass *pass, struct isles_interp *interp)
+{
+    return enter(pass, interp, false);
+}
+
+static void
+close_if_unheld(struct isles_interp *interp)
+{
+    if (interp->owned && atomic_load(&interp->holders) == 0) {
+        PyObject *error = PyErr_GetRaisedException();
+        (void)isles__gate_close(interp); /* if somebody else got in, he does this when he leaves */
+        PyErr_SetRaisedException(error);
+    }
+}
+
+void
+isles__gate_leave(struct isles_pass *pass)
+{
+    struct isles_interp *interp = pass->interp;
+    settle_returned(interp);
+    if (pass->begun) {
+        isles__private_leave_main(interp->state);
+    }
+    pass_pop(pass);
+    if (pass->begun) {
+        /* Only now: until the swap returns, CPython still uses the thread state. */
+        isles_interp_finish(interp);
+        settle_late(interp);
+        close_if_unheld(interp);
+    }
+}
+
+void
+isles__gate_hold(struct isles_interp *interp)
+{
+    atomic_fetch_add(&interp->holders, 1);
+}
+
+void
+isles__gate_drop(struct isles_interp *interp)
+{
+    if (atomic_fetch_sub(&interp->holders, 1) == 1) {
+        close_if_unheld(interp);
+    }
+}
+
+/* An interpreter that a message names: it must not end before the message is read. */
+struct hold {
+    struct isles_shared shared;
+    struct isles_interp *interp; /* counted in its holders, and a reference */
+};
+
+static void
+hold_gone(struct isles_shared *shared)
+{
+    struct hold *hold = (struct hold *)shared;
+    isles__gate_drop(hold->interp);
+    isles_interp_unref(hold->interp);
+    free(hold);
+}
+
+int
+isles__gate_attach(struct isles_interp *interp, struct isles_message *message, uint32_t *index)
+{
+    struct hold *hold = malloc(sizeof(*hold));
+    if (hold == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    isles_shared_init(&hold->shared, ISLES_HOLD, hold_gone);
+    isles_interp_ref(interp);
+    isles__gate_hold(interp);
+    hold->interp = interp;
+    int status = isles_message_attach(message, &hold->shared, index);
+    if (status < 0) {
+        isles_shared_unref(&hold->shared);
+    }
+    return status;
+}
+
+/* ---- create ---- */
+
+static const PyInterpreterConfig isolated_config = {
+    .use_main_obmalloc = 0,
+    .allow_fork = 0,
+    .allow_exec = 0,
+    .allow_threads = 1,
+    .allow_daemon_threads = 0,
+    .check_multi_interp_extensions = 1,
+    .gil = PyInterpreterConfig_OWN_GIL,
+};
+
+/* CPython's legacy configuration, but for fork: a child forked in another interpreter than main
+ * is killed by CPython itself ("not main interpreter"). */
+static const PyInterpreterConfig shared_config = {
+    .use_main_obmalloc = 1,
+    .allow_fork = 0,
+    .allow_exec = 1,
+    .allow_threads = 1,
+    .allow_daemon_threads = 1,
+    .check_multi_interp_extensions = 0,
+    .gil = PyInterpreterConfig_SHARED_GIL,
+};
+
+#if PY_VERSION_HEX < 0x030E0000
+/* 3.13 frees types of _datetime with the first interpreter that ends, though others use them: a
+ * crash, always.  Without the C module `datetime` falls back to the one in Python, and so does
+ * `zoneinfo`, which uses its C API. */
+static int
+hide_datetime(void)
+{
+    PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+    return PyDict_SetItemString(modules, "_datetime", Py_None) < 0
+                   || PyDict_SetItemString(modules, "_zoneinfo", Py_None) < 0
+               ? -1
+               : 0;
+}
+#else
+static int
+hide_datetime(void)
+{
+    return 0;
+}
+#endif
+
+/* In the new interpreter. */
+static int
+set_up(const struct isles_message *path)
+{
+    struct isles_contents contents = isles_message_contents(path);
+    PyObject *list = isles__decode(NULL, &contents);
+    int result = list ? PySys_SetObject("path", list) : -1;
+    Py_XDECREF(list);
+    if (result == 0) {
+        result = hide_datetime();
+    }
+    if (result < 0) {
+        PyErr_Clear();
+    }
+    return result;
+}
+
+static int
+register_new(PyThreadState *ts, struct isles_thread *thread, const struct isles_message *path,
+             struct isles_interp **out)
+{
+    PyInterpreterState *state = PyThreadState_GetInterpreter(ts);
+    int status = isles_registry_add(PyInterpreterState_GetID(state), state, true, out);
+    if (status < 0) {
+        return status;
+    }
+    if (isles_seat_add(thread, *out, ts) < 0 || set_up(path) < 0) {
+        struct isles_seat *seats = isles_seats_take_all(*out);
+        free(seats);
+        isles_interp_close_commit(*out);
+        isles_interp_unref(*out);
+        return ISLES_NO_MEMORY;
+    }
+    return ISLES_OK;
+}
+
+#if PY_VERSION_HEX < 0x030E0000
+/* 3.13 sets up its static types again for each interpreter, and two threads that do so at once
+ * write over each other's flags: now and then an interpreter can't be made (python/cpython 127108).
+ */
+static PyStatus
+new_interpreter(struct isles_thread *thread, PyThreadState **ts, const PyInterpreterConfig *config)
+{
+    Py_BEGIN_ALLOW_THREADS
+        isles_registry_make_alone(thread);
+    Py_END_ALLOW_THREADS
+    PyStatus made = Py_NewInterpreterFromConfig(ts, config);
+    isles_registry_made(thread);
+    return made;
+}
+#else
+static PyStatus
+new_interpreter(struct isles_thread *Py_UNUSED(thread), PyThreadState **ts,
+                const PyInterpreterConfig *config)
+{
+    return Py_NewInterpreterFromConfig(ts, config);
+}
+#endif
+
+int
+isles__gate_create(bool isolated, bool owned, const struct isles_message *path,
+                   struct isles_interp **out, const char **why)
+{
+    struct isles_thread *thread = current_thread();
+    if (thread == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    if (!isles_registry_create_begin()) {
+        return ISLES_EXITING;
+    }
+    PyThreadState *from = PyThreadState_Get(), *ts = NULL;
+    PyStatus made = new_interpreter(thread, &ts, isolated ? &isolated_config : &shared_config);
+    *why = PyStatus_Exception(made) ? made.err_msg : NULL;
+    if (ts == NULL) {
+        isles_registry_create_end();
+        return ISLES_NO_MEMORY;
+    }
+    int status = register_new(ts, thread, path, out);
+    if (status < 0) {
+        Py_EndInterpreter(ts);
+    }
+    PyThreadState_Swap(from);
+    if (status == 0) {
+        (*out)->owned = owned;
+        atomic_store(&(*out)->holders, owned); /* the caller's, until an Interpreter has one */
+        (*out)->own_gil = isolated;
+        isles_interp_close_cancel(*out); /* ENDING -> IDLE: open for everybody */
+    }
+    isles_registry_create_end();
+    return status;
+}
+
+/* ---- close ---- */
+
+/* What Py_EndInterpreter does first, done here so that it can be seen whether all threads have
+ * ended: where one has not, Py_EndInterpreter kills the process. */
+static void
+call_if_imported(const char *module_name, const char *function)
+{
+    PyObject *modules = PyImport_GetModuleDict();                  /* borrowed */
+    PyObject *module = PyDict_GetItemString(modules, module_name); /* borrowed */
+    PyObject *result = module ? PyObject_CallMethod(module, function, NULL) : NULL;
+    if (result == NULL && PyErr_Occurred()) {
+        PyErr_WriteUnraisable(module);
+    }
+    Py_XDECREF(result);
+}
+
+/* Whether any thread other than the closing one has a thread state that isn't just kept. */
+static bool
+threads_alive(struct isles_interp *interp, const PyThreadState *mine)
+{
+    struct isles_thread_state *threads;
+    size_t count;
+    if (isles__private_threads(interp->state, &threads, &count) < 0) {
+        return true;
+    }
+    bool alive = false;
+    for (size_t i = 0; i < count; i++) {
+        alive = alive || (threads[i].ts != mine && !isles_seat_is_kept(interp, threads[i].ts));
+    }
+    free(threads);
+    return alive;
+}
+
+static int
+wind_down(struct isles_interp *interp, const PyThreadState *mine)
+{
+    call_if_imported("threading", "_shutdown");
+    if (threads_alive(interp, mine)) {
+        return ISLES_THREADS_ALIVE;
+    }
+    call_if_imported("atexit", "_run_exitfuncs");
+    call_if_imported("threading", "_shutdown"); /* an atexit callback may have started some */
+    return threads_alive(interp, mine) ? ISLES_THREADS_ALIVE : ISLES_OK;
+}
+
+static void
+wait_for_visitors(struct isles_interp *interp)
+{
+    if (atomic_load(&interp->pins) > 0) {
+        /* A visitor may need either GIL to get out. */
+        Py_BEGIN_ALLOW_THREADS
+            while (atomic_load(&interp->pins) > 0) {
+                isles_sleep(100000);
+            }
+        Py_END_ALLOW_THREADS
+    }
+}
+
+/* Inside, with all others gone: frees what is kept and ends it.  No thread state is current then.
+ */
+static void
+end(struct isles_interp *interp, PyThreadState *mine)
+{
+    isles__local_free(interp);
+    struct isles_seat *all = isles_seats_take_all(interp), *others = NULL;
+    while (all != NULL) {
+        struct isles_seat *next = all->next;
+        if (all->ts == mine) {
+            free(all);
+        } else {
+            all->next = others;
+            others = all;
+        }
+        all = next;
+    }
+    free_seats(others);
+    Py_EndInterpreter(mine);
+}
+
+/* Others may hold what the interpreter lent only because of things in its own __main__ that came
+ * from them. */
+static void
+drop_main(struct isles_interp *interp)
+{
+    PyObject *module = PyImport_AddModuleRef("__main__");
+    if (module != NULL) {
+        PyDict_Clear(PyModule_GetDict(module));
+        Py_DECREF(module);
+    }
+    PyErr_Clear();
+    PyGC_Collect();
+    settle_returned(interp);
+}
+
+/* Ends it, or parks it until what it lent is back. */
+static void
+finish_close(struct isles_pass *pass)
+{
+    struct isles_interp *interp = pass->interp;
+    isles_queues_sweep(interp->id); /* its items may be all that keeps what it lent */
+    settle_returned(interp);
+    if (atomic_load(&interp->lent) > 0) {
+        drop_main(interp);
+    }
+    if (atomic_load(&interp->lent) == 0) {
+        interp->over = true; /* what ends with it may still run code that sends */
+        end(interp, pass->ts);
+        pass_pop(pass);
+        isles_interp_close_commit(interp);
+        isles_queues_sweep(interp->id); /* what it put while it ended */
+        return;
+    }
+    pass_pop(pass);
+    isles_interp_close_park(interp);
+    settle_late(interp);
+}
+
+int
+isles__gate_close(struct isles_interp *interp)
+{
+    struct isles_thread *thread = current_thread();
+    PyThreadState *from = PyThreadState_Get();
+    if (thread == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    if (interp->id == 0) {
+        return ISLES_IS_MAIN;
+    }
+    if (!interp->ours) {
+        return ISLES_UNRECOGNIZED;
+    }
+    if (PyThreadState_GetInterpreter(from) == interp->state) {
+        return ISLES_IS_CURRENT;
+    }
+    if (suspended(thread, from, interp->state)) {
+        return ISLES_BUSY; /* beneath us */
+    }
+    int status = begin(isles_interp_close_begin, interp, thread);
+    if (status < 0) {
+        return status;
+    }
+    PyThreadState *ts = seat(thread, interp);
+    if (ts == NULL) {
+        isles_interp_close_cancel(interp);
+        return ISLES_NO_MEMORY;
+    }
+    wait_for_visitors(interp);
+    struct isles_pass pass;
+    pass_push(&pass, interp, thread, from, ts);
+    status = wind_down(interp, ts);
+    if (status < 0) {
+        pass_pop(&pass);
+        isles_interp_close_cancel(interp);
+        settle_late(interp);
+        return status;
+    }
+    finish_close(&pass);
+    return ISLES_OK;
+}
+
+/* Goes on with what finish_close parked, if it did. */
+static void
+reclaim(struct isles_interp *interp, struct isles_thread *thread)
+{
+    if (isles_interp_reclaim_begin(interp) < 0) {
+        return; /* it isn't parked, or another thread does */
+    }
+    PyThreadState *ts = seat(thread, interp);
+    if (ts == NULL) {
+        isles_interp_close_park(interp);
+        return;
+    }
+    struct isles_pass pass;
+    pass_push(&pass, interp, thread, PyThreadState_Get(), ts);
+    finish_close(&pass);
+}
+
+/* Runs in the interpreter, as soon as that runs. */
+static int
+settle_pending(void *Py_UNUSED(arg))
+{
+    int64_t id = PyInterpreterState_GetID(PyInterpreterState_Get());
+    struct isles_interp *interp = isles_registry_find(id);
+    if (interp != NULL) {
+        settle_returned(interp);
+        isles_interp_unref(interp);
+    }
+    return 0;
+}
+
+void
+isles__gate_settle(struct isles_interp *interp)
+{
+    struct isles_thread *thread = current_thread();
+    struct isles_pass pass;
+    PyObject *error = PyErr_GetRaisedException();
+    int status = thread ? enter(&pass, interp, true) : ISLES_NO_MEMORY;
+    if (status == 0) {
+        isles__gate_leave(&pass);
+    } else if ((status == ISLES_BUSY || status == ISLES_SETTLING)
+               && isles_interp_pin(interp) == 0) {
+        isles__private_pending_call(interp->state, settle_pending);
+        isles_interp_unpin(interp);
+    } else if (thread != NULL) {
+        reclaim(interp, thread);
+    }
+    PyErr_SetRaisedException(error);
+}

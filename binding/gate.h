@@ -1,0 +1,59 @@
+/* The gate: the one way into another interpreter.
+ *
+ * A pass is one stay of one OS thread in one interpreter.  Passes nest like calls and live on the
+ * C stack.  With a pass the thread runs in the other interpreter and holds its GIL; the one it
+ * came from is suspended, its GIL free.  docs/design/gate.md tells why it is made this way.
+ *
+ * Rules: no lock of core/ is held across isles__gate_enter or isles__gate_leave; objects made
+ * before belong to the interpreter left behind and may not be touched inside. */
+#ifndef ISLES_BINDING_GATE_H
+#define ISLES_BINDING_GATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../core/message.h"
+#include "../core/registry.h"
+
+struct isles_pass {
+    struct isles_interp *interp; /* where it leads; borrowed */
+    struct isles_thread *thread;
+    PyThreadState *from;      /* suspended meanwhile */
+    PyThreadState *ts;        /* the one inside; `from` if the interpreter is the calling one */
+    struct isles_pass *below; /* the pass in which this one began */
+    int generation;           /* of forks */
+    bool begun;               /* took the interpreter from IDLE; otherwise it nests or stays */
+};
+
+/* Enters.  0, or a status (core/status.h) with the caller where it was: NOT_FOUND, BUSY,
+ * UNRECOGNIZED, TOO_DEEP, EXITING, FORKED, NO_MEMORY.  May block for the other GIL. */
+int isles__gate_enter(struct isles_pass *pass, struct isles_interp *interp);
+
+/* Leaves.  No exception may be set inside.  May block for the GIL of where it came from. */
+void isles__gate_leave(struct isles_pass *pass);
+
+/* Makes an interpreter whose sys.path holds the strings in `path`; an
+ * `owned` one ends with its last holder.
+ * 0 with a reference in *out, or a status; *why is a text of CPython's, or NULL. */
+int isles__gate_create(bool isolated, bool owned, const struct isles_message *path,
+                       struct isles_interp **out, const char **why);
+
+/* Ends an interpreter: waits for its non-daemon threads, runs its atexit callbacks, frees all
+ * kept thread states.  0 or a status: IS_CURRENT, IS_MAIN, UNRECOGNIZED, BUSY, NOT_FOUND,
+ * THREADS_ALIVE, FORKED. */
+int isles__gate_close(struct isles_interp *interp);
+
+/* Has an interpreter release the memory that it lent and that came back: now if it can be entered,
+ * else as soon as it runs, is entered or left.  Ends one that was closed and waited for this. */
+void isles__gate_settle(struct isles_interp *interp);
+
+/* Interpreter objects that keep it alive, from outside of it.  Dropping the last one of an owned
+ * interpreter ends it, at once or when the one inside leaves. */
+void isles__gate_hold(struct isles_interp *interp);
+void isles__gate_drop(struct isles_interp *interp);
+
+/* The same for as long as a message lives that names it.  0 with the index of what is attached, or
+ * ISLES_NO_MEMORY. */
+int isles__gate_attach(struct isles_interp *interp, struct isles_message *message, uint32_t *index);
+
+#endif

@@ -1,0 +1,411 @@
+#include "interp.h"
+
+#include "../core/status.h"
+#include "calls.h"
+#include "codec.h"
+#include "errors.h"
+#include "gate.h"
+#include "ids.h"
+#include "private.h"
+
+typedef struct {
+    PyObject_HEAD PyObject *weakrefs;
+    int64_t id;
+    struct isles_interp *interp; /* a reference; NULL for one that isles doesn't know */
+    bool holds;                  /* keeps an owned interpreter from ending */
+} Interpreter;
+
+/* ---- one object for each id ---- */
+
+/* The object of an id, a new reference; NULL without an exception if there is none of that type. */
+static PyObject *
+known_object(const struct isles_state *state, PyObject *key, PyTypeObject *type)
+{
+    PyObject *reference = PyDict_GetItemWithError(state->known, key); /* borrowed */
+    PyObject *object = NULL;
+    if (reference != NULL && PyWeakref_GetRef(reference, &object) < 0) {
+        return NULL;
+    }
+    if (object != NULL && !Py_IS_TYPE(object, type)) {
+        Py_CLEAR(object);
+    }
+    return object;
+}
+
+/* Makes `self` the object of its id, unless there is one: a new reference to that, or to `self`.
+ * Between look-up and entry no Python code runs, so two threads can't both be first. */
+static PyObject *
+make_known(const struct isles_state *state, Interpreter *self)
+{
+    PyObject *key = PyLong_FromLongLong(self->id);
+    PyObject *reference = key ? PyWeakref_NewRef((PyObject *)self, NULL) : NULL;
+    PyObject *object = reference ? known_object(state, key, Py_TYPE(self)) : NULL;
+    if (reference != NULL && object == NULL && !PyErr_Occurred()
+        && PyDict_SetItem(state->known, key, reference) == 0) {
+        object = Py_NewRef(self);
+    }
+    Py_XDECREF(key);
+    Py_XDECREF(reference);
+    return object;
+}
+
+/* NULL with an exception if the module is gone. */
+static struct isles_state *
+state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &isles__module_def); /* borrowed */
+    return module ? isles__state_of_module(module) : NULL;
+}
+
+/* Takes what is left of a dead object out of `known`.  At an interpreter's end the collector may
+ * have taken the module from the type, and what it kept from the module, before. */
+static void
+forget(PyTypeObject *type, int64_t id)
+{
+    PyObject *error = PyErr_GetRaisedException();
+    const struct isles_state *state = state_of_type(type);
+    PyObject *key = state && state->known ? PyLong_FromLongLong(id) : NULL;
+    PyObject *reference = key ? PyDict_GetItemWithError(state->known, key) : NULL;
+    PyObject *object = NULL;
+    if (reference != NULL && PyWeakref_GetRef(reference, &object) == 0) {
+        (void)PyDict_DelItem(state->known, key);
+    }
+    Py_XDECREF(object);
+    Py_XDECREF(key);
+    PyErr_Clear();
+    PyErr_SetRaisedException(error);
+}
+
+/* Counts as a holder only from outside: an interpreter that holds itself would never end. */
+static void
+hold(Interpreter *self, const struct isles_state *state)
+{
+    struct isles_interp *interp = self->interp;
+    if (interp != NULL && interp->owned && interp != state->here) {
+        isles__gate_hold(interp);
+        self->holds = true;
+    }
+}
+
+/* The object of an id, found or made; takes over the reference to the interpreter. */
+static PyObject *
+interp_object(PyTypeObject *type, const struct isles_state *state, int64_t id,
+              struct isles_interp *interp)
+{
+    Interpreter *self = (Interpreter *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        if (interp != NULL) {
+            isles_interp_unref(interp);
+        }
+        return NULL;
+    }
+    self->id = id;
+    self->interp = interp;
+    hold(self, state);
+    PyObject *object = make_known(state, self);
+    Py_DECREF(self);
+    return object;
+}
+
+static PyObject *
+interp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", NULL};
+    struct isles_state *state = state_of_type(type);
+    struct isles_interp *interp;
+    PyObject *object;
+    int64_t id;
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O:Interpreter", names, &object)
+        || isles__id_parse(state, object, &id) < 0 || isles__id_existing(state, id, &interp) < 0) {
+        return NULL;
+    }
+    return interp_object(type, state, id, interp);
+}
+
+/* ---- create ---- */
+
+/* The strings of sys.path, as the new interpreter's. */
+static int
+put_path(const struct isles_state *state, struct isles_message *message)
+{
+    PyObject *path = PySys_GetObject("path"); /* borrowed */
+    PyObject *strings = PyList_New(0);
+    if (strings == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; path && PyList_Check(path) && i < PyList_GET_SIZE(path); i++) {
+        PyObject *item = PyList_GET_ITEM(path, i);
+        if (PyUnicode_CheckExact(item) && PyList_Append(strings, item) < 0) {
+            Py_DECREF(strings);
+            return -1;
+        }
+    }
+    struct isles_local *local = isles__local(state->here);
+    int result = local ? isles__encode(state, local, message, strings, "sys.path") : -1;
+    Py_DECREF(strings);
+    return result;
+}
+
+struct isles_interp *
+isles__create(const struct isles_state *state, bool isolated, bool owned)
+{
+    struct isles_message path;
+    isles_message_init(&path);
+    struct isles_interp *interp = NULL;
+    const char *why = NULL;
+    if (put_path(state, &path) < 0) {
+        isles_message_fini(&path);
+        return NULL;
+    }
+    int status = isles__gate_create(isolated, owned, &path, &interp, &why);
+    isles_message_fini(&path);
+    if (why != NULL) {
+        PyErr_Format(state->error, "CPython could not make an interpreter: %s", why);
+        return NULL;
+    }
+    if (status < 0) {
+        isles__raise_status(state, status, -1);
+        return NULL;
+    }
+    return interp;
+}
+
+PyDoc_STRVAR(create_doc, "_create($type, /, *, isolated)\n--\n\n"
+                         "Make an interpreter that ends with the last object for it: this one.");
+
+static PyObject *
+interp_create(PyObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"isolated", NULL};
+    int isolated;
+    struct isles_state *state = state_of_type((PyTypeObject *)type);
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "$p:_create", names, &isolated)) {
+        return NULL;
+    }
+    struct isles_interp *interp = isles__create(state, isolated, true);
+    if (interp == NULL) {
+        return NULL;
+    }
+    isles_interp_ref(interp); /* the object's */
+    PyObject *object = interp_object((PyTypeObject *)type, state, interp->id, interp);
+    isles__gate_drop(interp); /* the hold that it was born with */
+    isles_interp_unref(interp);
+    return object;
+}
+
+/* ---- isles.Interpreter, which derives from the type in Python ---- */
+
+static PyObject *
+interp_class(struct isles_state *state)
+{
+    if (state->interp_class == NULL) {
+        PyObject *package = PyImport_ImportModule("isles");
+        PyObject *class = package ? PyObject_GetAttrString(package, "Interpreter") : NULL;
+        Py_XDECREF(package);
+        Py_XSETREF(state->interp_class, class);
+    }
+    return state->interp_class;
+}
+
+struct isles_interp *
+isles__interp_of(struct isles_state *state, PyObject *object)
+{
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    bool ours = PyObject_TypeCheck(object, state->interp_type) && type == interp_class(state);
+    return ours ? ((Interpreter *)object)->interp : NULL;
+}
+
+PyObject *
+isles__interp_new(struct isles_state *state, int64_t id)
+{
+    PyObject *class = interp_class(state);
+    return class ? PyObject_CallFunction(class, "L", (long long)id) : NULL;
+}
+
+/* ---- the type ---- */
+
+static void
+interp_dealloc(PyObject *object)
+{
+    Interpreter *self = (Interpreter *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+        forget(type, self->id);
+    }
+    if (self->holds) {
+        isles__gate_drop(self->interp);
+    }
+    if (self->interp != NULL) {
+        isles_interp_unref(self->interp);
+    }
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* The registry's entry, or NULL with an exception. */
+static struct isles_interp *
+known(const Interpreter *self, const struct isles_state *state)
+{
+    if (self->interp == NULL) {
+        bool ended = isles__private_whence(self->id) < 0;
+        isles__raise_status(state, ended ? ISLES_NOT_FOUND : ISLES_UNRECOGNIZED, self->id);
+    } else if (isles_interp_has_ended(self->interp)) { /* before anything is packed for it */
+        int status = self->interp->forked ? ISLES_FORKED : ISLES_NOT_FOUND;
+        isles__raise_status(state, status, self->id);
+        return NULL;
+    }
+    return self->interp;
+}
+
+PyDoc_STRVAR(
+    call_doc,
+    "call($self, callable, /, *args, **kwargs)\n--\n\n"
+    "Call the object in the interpreter, on this thread, and return a copy of the result.\n\n"
+    "Functions that can be imported travel by reference, others (of __main__, lambdas,\n"
+    "closures) by value with what they capture; arguments and results are copied.  The\n"
+    "calling interpreter can run other threads meanwhile.  From any thread; one thread at\n"
+    "a time is inside an interpreter.\n\n"
+    "Raises ExecutionFailed if the callable raises, NotShareableError for what can't be\n"
+    "pickled, InterpreterBusyError if another thread is inside, InterpreterNotFoundError\n"
+    "if the interpreter has ended.  Follows PEP 734.");
+
+static PyObject *
+interp_call(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
+            PyObject *kwnames)
+{
+    struct isles_state *state = isles__state_of(defining_class);
+    struct isles_interp *interp = known((Interpreter *)object, state);
+    if (interp == NULL) {
+        return NULL;
+    }
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "call() needs a callable as its first argument");
+        return NULL;
+    }
+    if (!PyCallable_Check(args[0])) {
+        return PyErr_Format(PyExc_TypeError, "call() needs a callable, not %T", args[0]);
+    }
+    return isles__call(state, interp, args[0], args + 1, count - 1, kwnames, false);
+}
+
+PyDoc_STRVAR(
+    exec_doc,
+    "exec($self, code, /)\n--\n\n"
+    "Run code in the interpreter's __main__, on this thread; returns None.\n\n"
+    "code is a str, a code object, or a function without arguments.  Repeated sources are\n"
+    "compiled once.  Raises as call() does.  Follows PEP 734.");
+
+static PyObject *
+interp_exec(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
+            PyObject *kwnames)
+{
+    struct isles_state *state = isles__state_of(defining_class);
+    struct isles_interp *interp = known((Interpreter *)object, state);
+    if (interp == NULL) {
+        return NULL;
+    }
+    if (count != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "exec() takes exactly one positional argument");
+        return NULL;
+    }
+    return isles__exec(state, interp, args[0]);
+}
+
+PyDoc_STRVAR(
+    close_doc,
+    "close($self, /)\n--\n\n"
+    "End the interpreter: wait for its non-daemon threads, run its atexit callbacks, free\n"
+    "what it holds.\n\n"
+    "Raises InterpreterBusyError while it is running, or if a thread of it does not end;\n"
+    "InterpreterNotFoundError if it has ended; InterpreterError for the calling and the\n"
+    "main interpreter and for those that isles did not make.  Follows PEP 734.");
+
+static PyObject *
+interp_close(PyObject *object, PyTypeObject *defining_class, PyObject *const *Py_UNUSED(args),
+             Py_ssize_t count, PyObject *kwnames)
+{
+    struct isles_state *state = isles__state_of(defining_class);
+    struct isles_interp *interp = known((Interpreter *)object, state);
+    if (interp == NULL) {
+        return NULL;
+    }
+    if (count > 0 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "close() takes no arguments");
+        return NULL;
+    }
+    int status = isles__gate_close(interp);
+    if (status < 0) {
+        return isles__raise_status(state, status, interp->id);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+interp_id(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLongLong(((Interpreter *)self)->id);
+}
+
+/* For pickle: (type, (id,)).  On its way to another interpreter it holds this one. */
+static PyObject *
+interp_reduce(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    const Interpreter *self = (Interpreter *)object;
+    struct isles_thread *thread = isles_thread_self();
+    struct isles_message *message = thread ? thread->writing : NULL;
+    uint32_t index;
+    if (self->interp != NULL && message != NULL
+        && isles__gate_attach(self->interp, message, &index) < 0) {
+        return PyErr_NoMemory();
+    }
+    return Py_BuildValue("O(L)", Py_TYPE(object), (long long)self->id);
+}
+
+static PyMethodDef interp_methods[] = {
+    {"_create", (PyCFunction)(void (*)(void))interp_create,
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS, create_doc},
+    {"__reduce__", interp_reduce, METH_NOARGS, NULL},
+    {"call", (PyCFunction)(void (*)(void))interp_call, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     call_doc},
+    {"exec", (PyCFunction)(void (*)(void))interp_exec, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     exec_doc},
+    {"close", (PyCFunction)(void (*)(void))interp_close,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, close_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef interp_getset[] = {
+    {"id", interp_id, NULL, "The id, an int: unique in the process, never used twice.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef interp_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Interpreter, weakrefs), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot interp_slots[] = {
+    {Py_tp_doc, "The base of isles.Interpreter."},
+    {Py_tp_new, interp_new},
+    {Py_tp_dealloc, interp_dealloc},
+    {Py_tp_methods, interp_methods},
+    {Py_tp_getset, interp_getset},
+    {Py_tp_members, interp_members},
+    {0, NULL},
+};
+
+static PyType_Spec interp_spec = {
+    .name = "isles._interpreters.Interpreter",
+    .basicsize = sizeof(Interpreter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = interp_slots,
+};
+
+int
+isles__interp_init(PyObject *module, struct isles_state *state)
+{
+    state->interp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &interp_spec, NULL);
+    return state->interp_type == NULL ? -1 : PyModule_AddType(module, state->interp_type);
+}

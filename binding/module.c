@@ -1,0 +1,560 @@
+/* isles._interpreters: the low-level module. */
+#include "../core/status.h"
+#include "calls.h"
+#include "codec.h"
+#include "errors.h"
+#include "exit.h"
+#include "gate.h"
+#include "ids.h"
+#include "interp.h"
+#include "views.h"
+#include "private.h"
+#include "queues.h"
+
+struct isles_state *
+isles__state_of_module(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+struct isles_state *
+isles__state_of(PyTypeObject *defining_class)
+{
+    return PyType_GetModuleState(defining_class);
+}
+
+/* ---- arguments ---- */
+
+/* The registry's entry for an id argument, as a new reference; NULL with an exception. */
+static struct isles_interp *
+interp_argument(PyObject *module, PyObject *object)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    int64_t id;
+    return isles__id_parse(state, object, &id) < 0 ? NULL : isles__id_resolve(state, id);
+}
+
+/* ---- functions ---- */
+
+PyDoc_STRVAR(
+    create_doc,
+    "create(*, isolated=True)\n--\n\n"
+    "Make an interpreter and return its InterpreterID.\n\n"
+    "isolated: its own GIL and allocator, no fork or exec, no daemon threads; otherwise it\n"
+    "shares the main interpreter's GIL and loads every extension module.  Either has its\n"
+    "own sys.modules and codec registry, and starts with a copy of this sys.path.\n"
+    "Raises InterpreterError.  Any thread.");
+
+static PyObject *
+create(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"isolated", NULL};
+    int isolated = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$p:create", names, &isolated)) {
+        return NULL;
+    }
+    struct isles_state *state = isles__state_of_module(module);
+    struct isles_interp *interp = isles__create(state, isolated, false);
+    PyObject *id = interp ? isles__id_new(state, interp->id) : NULL;
+    if (interp != NULL) {
+        isles_interp_unref(interp);
+    }
+    return id;
+}
+
+PyDoc_STRVAR(destroy_doc, "destroy(id, /)\n--\n\n"
+                          "End an interpreter; see isles.Interpreter.close().");
+
+static PyObject *
+destroy(PyObject *module, PyObject *object)
+{
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    int status = isles__gate_close(interp);
+    PyObject *result = status < 0
+                           ? isles__raise_status(isles__state_of_module(module), status, interp->id)
+                           : Py_NewRef(Py_None);
+    isles_interp_unref(interp);
+    return result;
+}
+
+/* Whether an id of the runtime's list is to be shown: not those that are just made or just end. */
+static bool
+is_listed(int64_t id)
+{
+    bool may_be_new = isles_registry_creating() > 0; /* asked before the registry: its header */
+    struct isles_interp *interp = isles_registry_find(id);
+    if (interp == NULL) {
+        return !(may_be_new && isles__private_whence(id) == WHENCE_CAPI);
+    }
+    bool listed = !isles_interp_has_ended(interp);
+    isles_interp_unref(interp);
+    return listed;
+}
+
+PyDoc_STRVAR(list_all_doc,
+             "list_all()\n--\n\n"
+             "The InterpreterIDs of all interpreters of the process, oldest first: main, those of\n"
+             "isles and those that others made.");
+
+static PyObject *
+list_all(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    int64_t *ids;
+    size_t count;
+    if (isles__private_ids(&ids, &count) < 0) {
+        return PyErr_NoMemory();
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        if (!is_listed(ids[i])) {
+            continue;
+        }
+        PyObject *id = isles__id_new(isles__state_of_module(module), ids[i]);
+        if (id == NULL || PyList_Append(list, id) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(id);
+    }
+    free(ids);
+    return list;
+}
+
+PyDoc_STRVAR(get_current_doc, "get_current()\n--\n\nThe InterpreterID of the calling interpreter.");
+
+static PyObject *
+get_current(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct isles_state *state = isles__state_of_module(module);
+    return isles__id_new(state, state->here->id);
+}
+
+PyDoc_STRVAR(get_main_doc, "get_main()\n--\n\nThe InterpreterID of the main interpreter.");
+
+static PyObject *
+get_main(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    return isles__id_new(isles__state_of_module(module),
+                         PyInterpreterState_GetID(PyInterpreterState_Main()));
+}
+
+PyDoc_STRVAR(run_string_doc,
+             "run_string(id, script, /)\n--\n\n"
+             "Run a str in the interpreter's __main__.  Raises RunFailedError, with the type, the\n"
+             "message and the formatted traceback in its excinfo.");
+
+static PyObject *
+run_string(PyObject *module, PyObject *args)
+{
+    PyObject *object, *script;
+    if (!PyArg_ParseTuple(args, "OU:run_string", &object, &script)) {
+        return NULL;
+    }
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    PyObject *result = isles__exec(isles__state_of_module(module), interp, script);
+    isles_interp_unref(interp);
+    return result;
+}
+
+PyDoc_STRVAR(exec_doc, "exec(id, code, /)\n--\n\n"
+                       "Run a str, a code object or a function without arguments; see\n"
+                       "isles.Interpreter.exec().");
+
+static PyObject *
+exec_code(PyObject *module, PyObject *args)
+{
+    PyObject *object, *code;
+    if (!PyArg_ParseTuple(args, "OO:exec", &object, &code)) {
+        return NULL;
+    }
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    PyObject *result = isles__exec(isles__state_of_module(module), interp, code);
+    isles_interp_unref(interp);
+    return result;
+}
+
+PyDoc_STRVAR(run_func_doc,
+             "run_func(id, callable, /)\n--\n\n"
+             "Call a callable without arguments in the interpreter; its result is dropped.  It\n"
+             "travels pickled, or marshalled if it is a code object.  Raises RunFailedError.");
+
+static PyObject *
+run_func(PyObject *module, PyObject *args)
+{
+    PyObject *object, *callable;
+    if (!PyArg_ParseTuple(args, "OO:run_func", &object, &callable)) {
+        return NULL;
+    }
+    if (!PyCallable_Check(callable) && !PyCode_Check(callable)) {
+        return PyErr_Format(PyExc_TypeError, "run_func() needs a callable, not %T", callable);
+    }
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    struct isles_state *state = isles__state_of_module(module);
+    PyObject *result = PyCode_Check(callable)
+                           ? isles__exec(state, interp, callable)
+                           : isles__call(state, interp, callable, NULL, 0, NULL, true);
+    isles_interp_unref(interp);
+    return result;
+}
+
+/* A tuple of the positional values followed by those of `keywords`, and their names. */
+static PyObject *
+flatten(PyObject *positional, PyObject *keywords, PyObject **names)
+{
+    PyObject *keys = keywords ? PyDict_Keys(keywords) : PyList_New(0);
+    PyObject *values = keywords ? PyDict_Values(keywords) : PyList_New(0);
+    PyObject *list = PySequence_List(positional);
+    PyObject *all = NULL;
+    if (keys && values && list && (*names = PyList_AsTuple(keys)) != NULL) {
+        PyObject *joined = PySequence_InPlaceConcat(list, values);
+        all = joined ? PySequence_Tuple(joined) : NULL;
+        Py_XDECREF(joined);
+    }
+    Py_XDECREF(keys);
+    Py_XDECREF(values);
+    Py_XDECREF(list);
+    return all;
+}
+
+PyDoc_STRVAR(call_doc,
+             "call(id, callable, args=(), kwargs={}, /)\n--\n\n"
+             "Call the object and return a copy of its result; see isles.Interpreter.call().");
+
+static PyObject *
+call(PyObject *module, PyObject *args)
+{
+    PyObject *object, *callable, *positional = NULL, *keywords = NULL, *names = NULL;
+    if (!PyArg_ParseTuple(args, "OO|OO!:call", &object, &callable, &positional, &PyDict_Type,
+                          &keywords)) {
+        return NULL;
+    }
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    PyObject *none = PyTuple_New(0), *result = NULL;
+    PyObject *values = none ? flatten(positional ? positional : none, keywords, &names) : NULL;
+    if (values != NULL) {
+        Py_ssize_t count = PyTuple_GET_SIZE(values) - PyTuple_GET_SIZE(names);
+        PyObject *const *items = &PyTuple_GET_ITEM(values, 0);
+        result = isles__call(isles__state_of_module(module), interp, callable, items, count, names,
+                             false);
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(names);
+    Py_XDECREF(values);
+    isles_interp_unref(interp);
+    return result;
+}
+
+PyDoc_STRVAR(set_main_doc, "set___main___attrs(id, mapping, /)\n--\n\n"
+                           "Bind the items of a mapping from str in the interpreter's __main__.");
+
+static PyObject *
+set_main_attrs(PyObject *module, PyObject *args)
+{
+    PyObject *object, *mapping;
+    if (!PyArg_ParseTuple(args, "OO:set___main___attrs", &object, &mapping)) {
+        return NULL;
+    }
+    struct isles_interp *interp = interp_argument(module, object);
+    if (interp == NULL) {
+        return NULL;
+    }
+    PyObject *result = isles__bind(isles__state_of_module(module), interp, mapping);
+    isles_interp_unref(interp);
+    return result;
+}
+
+/* As isles__id_existing, for an id argument. */
+static int
+existing(PyObject *module, PyObject *object, int64_t *id, struct isles_interp **interp)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    return isles__id_parse(state, object, id) < 0 ? -1 : isles__id_existing(state, *id, interp);
+}
+
+PyDoc_STRVAR(is_running_doc,
+             "is_running(id, /)\n--\n\n"
+             "Whether a thread is inside the interpreter (exec, call …).  The main interpreter is\n"
+             "always running.");
+
+static PyObject *
+is_running(PyObject *module, PyObject *object)
+{
+    int64_t id;
+    struct isles_interp *interp;
+    if (existing(module, object, &id, &interp) < 0) {
+        return NULL;
+    }
+    bool running = interp != NULL && interp->ours ? isles_interp_is_running(interp)
+                                                  : isles__private_is_running(id);
+    if (interp != NULL) {
+        isles_interp_unref(interp);
+    }
+    return PyBool_FromLong(running);
+}
+
+PyDoc_STRVAR(whence_doc, "whence(id, /)\n--\n\n"
+                         "Where the interpreter comes from: one of the WHENCE_ constants.");
+
+static PyObject *
+whence(PyObject *module, PyObject *object)
+{
+    int64_t id;
+    struct isles_interp *interp;
+    if (existing(module, object, &id, &interp) < 0) {
+        return NULL;
+    }
+    long value = interp != NULL && interp->ours ? WHENCE_STDLIB : isles__private_whence(id);
+    if (interp != NULL) {
+        isles_interp_unref(interp);
+    }
+    return PyLong_FromLong(value < 0 ? WHENCE_UNKNOWN : value);
+}
+
+PyDoc_STRVAR(
+    is_shareable_doc,
+    "is_shareable(obj, /)\n--\n\n"
+    "Whether PEP 734 calls an object shareable: None, bool, int, float, str, bytes,\n"
+    "memoryview, Queue, SharedBuffer, and tuples of these.  All but the views, queues and\n"
+    "buffers arrive as copies.  Most other objects travel as well, as copies.");
+
+static PyObject *
+is_shareable(PyObject *module, PyObject *object)
+{
+    int result = isles__is_shareable(isles__state_of_module(module), object);
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
+PyDoc_STRVAR(exit_doc, "End every interpreter, at the exit of the process: isles/_exit.py.");
+
+static PyObject *
+at_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return isles__exit();
+}
+
+static PyMethodDef functions[] = {
+    {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
+    {"destroy", destroy, METH_O, destroy_doc},
+    {"list_all", list_all, METH_NOARGS, list_all_doc},
+    {"get_current", get_current, METH_NOARGS, get_current_doc},
+    {"get_main", get_main, METH_NOARGS, get_main_doc},
+    {"run_string", run_string, METH_VARARGS, run_string_doc},
+    {"run_func", run_func, METH_VARARGS, run_func_doc},
+    {"exec", exec_code, METH_VARARGS, exec_doc},
+    {"call", call, METH_VARARGS, call_doc},
+    {"set___main___attrs", set_main_attrs, METH_VARARGS, set_main_doc},
+    {"is_running", is_running, METH_O, is_running_doc},
+    {"whence", whence, METH_O, whence_doc},
+    {"is_shareable", is_shareable, METH_O, is_shareable_doc},
+    {"_exit", at_exit, METH_NOARGS, exit_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the module ---- */
+
+static int
+refuse_unsupported(void)
+{
+#ifdef Py_GIL_DISABLED
+    PyErr_SetString(PyExc_ImportError,
+                    "isles does not support free-threaded builds of CPython yet: "
+                    "use a build with the GIL");
+    return -1;
+#else
+    if (!isles__private_check()) {
+        PyErr_SetString(PyExc_ImportError, "isles was built for another version of CPython: "
+                                           "reinstall it with this one");
+        return -1;
+    }
+    return 0;
+#endif
+}
+
+/* Finds or makes the entries of main and of the interpreter that loads the module. */
+static int
+register_here(struct isles_state *state)
+{
+    PyInterpreterState *mine = PyInterpreterState_Get(), *main = PyInterpreterState_Main();
+    struct isles_interp *main_interp;
+    if (isles_registry_init(isles__private_unlink_others) < 0
+        || isles_registry_add(PyInterpreterState_GetID(main), main, false, &main_interp) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    isles_interp_unref(main_interp); /* the table keeps it */
+    if (isles_registry_add(PyInterpreterState_GetID(mine), mine, false, &state->here) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* Whether main has imported isles, and so ends interpreters when the process exits. */
+static atomic_bool main_has_isles;
+
+/* A pending call: on the main thread, in the main interpreter. */
+static int
+import_in_main(void *Py_UNUSED(arg))
+{
+    PyObject *isles = atomic_load(&main_has_isles) ? NULL : PyImport_ImportModule("isles");
+    Py_XDECREF(isles);
+    PyErr_Clear(); /* not installed for main: then nobody sees to the end */
+    return 0;
+}
+
+static void
+see_to_the_end(const struct isles_state *state)
+{
+    if (state->here->id == 0) {
+        atomic_store(&main_has_isles, true);
+    } else if (!atomic_load(&main_has_isles)) {
+        (void)Py_AddPendingCall(import_in_main, NULL);
+    }
+}
+
+static int
+add_constants(PyObject *module)
+{
+    static const struct {
+        const char *name;
+        long value;
+    } constants[] = {
+        {"WHENCE_UNKNOWN", WHENCE_UNKNOWN},
+        {"WHENCE_RUNTIME", WHENCE_RUNTIME},
+        {"WHENCE_LEGACY_CAPI", WHENCE_LEGACY_CAPI},
+        {"WHENCE_CAPI", WHENCE_CAPI},
+        {"WHENCE_XI", WHENCE_XI},
+        {"WHENCE_STDLIB", WHENCE_STDLIB},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(constants); i++) {
+        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    if (refuse_unsupported() < 0 || register_here(state) < 0
+        || isles__errors_init(module, state) < 0 || isles__ids_init(module, state) < 0
+        || isles__interp_init(module, state) < 0 || isles__views_init(module, state) < 0
+        || isles__queues_init(module, state) < 0) {
+        return -1;
+    }
+    see_to_the_end(state);
+    state->shipments = PyDict_New();
+    state->known = PyDict_New();
+    return state->shipments && state->known ? add_constants(module) : -1;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    Py_VISIT(state->id_type);
+    Py_VISIT(state->interp_type);
+    Py_VISIT(state->view_type);
+    Py_VISIT(state->shared_type);
+    Py_VISIT(state->interp_class);
+    Py_VISIT(state->error);
+    Py_VISIT(state->not_found);
+    Py_VISIT(state->busy);
+    Py_VISIT(state->run_failed);
+    Py_VISIT(state->not_shareable);
+    Py_VISIT(state->shipments);
+    Py_VISIT(state->known);
+    Py_VISIT(state->queue_type);
+    Py_VISIT(state->known_queues);
+    Py_VISIT(state->queues_module);
+    Py_VISIT(state->last_shipment);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    Py_CLEAR(state->id_type);
+    Py_CLEAR(state->interp_type);
+    Py_CLEAR(state->view_type);
+    Py_CLEAR(state->shared_type);
+    Py_CLEAR(state->interp_class);
+    Py_CLEAR(state->error);
+    Py_CLEAR(state->not_found);
+    Py_CLEAR(state->busy);
+    Py_CLEAR(state->run_failed);
+    Py_CLEAR(state->not_shareable);
+    Py_CLEAR(state->known);
+    Py_CLEAR(state->queue_type);
+    Py_CLEAR(state->known_queues);
+    Py_CLEAR(state->queues_module);
+    isles__functions_clear(state);
+    return 0;
+}
+
+/* What isles keeps in an interpreter that it made goes with that interpreter's end, in the gate; in
+ * main and in others' it goes here. */
+static void
+module_free(void *module)
+{
+    struct isles_state *state = isles__state_of_module(module);
+    module_clear(module);
+    struct isles_interp *here = state->here;
+    if (here == NULL) {
+        return;
+    }
+    state->here = NULL;
+    if (!here->ours) {
+        isles__local_free(here);
+        if (here->id != 0) {
+            isles_interp_abandon(here);
+            isles_queues_sweep(here->id);
+        }
+    }
+    isles_interp_unref(here);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+    {0, NULL},
+};
+
+PyDoc_STRVAR(
+    module_doc,
+    "The low-level access to interpreters that isles' classes are made of: the C backing of\n"
+    "PEP 734, for CPython 3.13 to 3.15.\n\n"
+    "Every function takes an InterpreterID or an int for `id` (TypeError, ValueError), and\n"
+    "raises InterpreterNotFoundError for one that is unknown or has ended.");
+
+PyModuleDef isles__module_def = {
+    PyModuleDef_HEAD_INIT,         .m_name = "isles._interpreters",
+    .m_doc = module_doc,           .m_size = sizeof(struct isles_state),
+    .m_methods = functions,        .m_slots = slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__interpreters(void)
+{
+    return PyModuleDef_Init(&isles__module_def);
+}

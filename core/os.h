@@ -1,0 +1,60 @@
+/* All that belongs to the operating system, behind one header: os_linux.c today.
+ *
+ * Times are nanoseconds of the monotonic clock.  Nothing here may be called with a GIL held if it
+ * can block, except mutexes whose critical sections never block (the registry's). */
+#ifndef ISLES_OS_H
+#define ISLES_OS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A plain mutex.  Initialise statically with ISLES_MUTEX_INIT. */
+typedef pthread_mutex_t isles_mutex;
+#define ISLES_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
+
+void isles_mutex_lock(isles_mutex *mutex);
+void isles_mutex_unlock(isles_mutex *mutex);
+
+/* Makes a mutex usable again in a forked child, whoever held it in the parent. */
+void isles_mutex_reset(isles_mutex *mutex);
+
+/* Calls `ended(value)` on each thread that ends after it set a value other than NULL with
+ * isles_at_thread_end().  One hook in a process; 0 or ISLES_NO_MEMORY. */
+int isles_thread_end_hook(void (*ended)(void *value));
+int isles_at_thread_end(void *value);
+
+/* Calls `before()` before each fork and then `parent()` in the parent, on the thread that forks,
+ * and `child()` in the child, on its only thread; each may be NULL.  0 or ISLES_NO_MEMORY. */
+int isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void));
+
+/* Starts a thread that runs body(arg), blocks all signals and is never joined.
+ * 0 or ISLES_NO_MEMORY. */
+int isles_thread_detached(void *(*body)(void *), void *arg);
+
+/* Whether this is the thread that the process started with. */
+bool isles_is_main_thread(void);
+
+/* The monotonic clock. */
+int64_t isles_now(void);
+
+/* Deadlines: of what does not wait, and of what waits as long as it takes. */
+#define ISLES_AT_ONCE INT64_C(0)
+#define ISLES_NEVER INT64_MAX
+
+/* Sleeps while *word is `value`, until a wake or the deadline.  0 (also early: look at the word
+ * again), ISLES_TIMED_OUT, or ISLES_INTERRUPTED by a signal's handler on this thread. */
+int isles_futex_wait(atomic_uint *word, unsigned value, int64_t deadline);
+
+/* Wakes all who sleep.  The word's memory may be gone already: then this may wake somebody early
+ * who sleeps at the same address, which every user of futexes has to bear. */
+void isles_futex_wake(atomic_uint *word);
+
+/* Sleeps on the calling thread; resumes early on no signal. */
+void isles_sleep(int64_t nanoseconds);
+
+/* Sleeps and never returns. */
+_Noreturn void isles_sleep_forever(void);
+
+#endif

@@ -1,0 +1,168 @@
+/* The process-wide registry: which interpreters isles knows, who is inside, and which thread
+ * states are kept for them.  docs/design/lifetime.md draws the states.
+ *
+ * An interpreter is in one of six states, all in one atomic word, `runner`:
+ *
+ *     IDLE     NULL         nobody is inside
+ *     RUNNING  a thread     that OS thread entered it through the gate
+ *     SETTLING a sentinel   a thread that has no business there takes back memory that it lent;
+ *                           whoever wants in waits for that moment to be over
+ *     ENDING   a sentinel   somebody closes it; nobody else may enter
+ *     PARKED   a sentinel   ended for everybody, but others still use memory that it lent
+ *     ENDED    a sentinel   gone; the struct stays until the last reference
+ *
+ * IDLE -> RUNNING -> IDLE    by the entering thread: isles_interp_begin, isles_interp_finish
+ * IDLE -> SETTLING -> IDLE   by who returned the memory: isles_interp_settle_begin, _finish
+ * IDLE -> ENDING             by the closing thread: isles_interp_close_begin
+ * ENDING -> IDLE             by the same, if the interpreter can't end: isles_interp_close_cancel
+ * ENDING -> ENDED            by the same: isles_interp_close_commit
+ * ENDING -> PARKED           by the same: isles_interp_close_park
+ * PARKED -> ENDING           by who returns the last of that memory: isles_interp_reclaim_begin
+ * any -> ENDED               in a forked child, and at exit for what can't be stopped
+ *
+ * Whoever moved it out of IDLE owns `state` and `local` until it moves it back.
+ *
+ * A *seat* is a thread state that is kept for one OS thread and one interpreter, so that entering
+ * again costs no new one.  Seats belong to the interpreter's list; a thread's table only points at
+ * them, and proves by the interpreter's id (never used twice) that the pointer still holds.
+ *
+ * Locks: one mutex, held for short critical sections that neither block nor call out. */
+#ifndef ISLES_REGISTRY_H
+#define ISLES_REGISTRY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Interpreters nested on one thread: each level may use as much C stack as Python's own limit
+ * allows, so the sum needs a limit too. */
+#define ISLES_DEPTH_MAX 200
+
+struct isles_seat {
+    void *ts;                    /* the kept thread state; the binding's to interpret */
+    struct isles_thread *thread; /* for whom; not to be dereferenced: it may have ended */
+    bool orphan;                 /* that thread has ended */
+    struct isles_seat *next;
+};
+
+struct isles_interp {
+    int64_t id;
+    bool ours;             /* made by isles; otherwise main or somebody else's that loaded isles */
+    bool own_gil;          /* has a GIL of its own; set before others see it */
+    bool forked;           /* stayed behind in the parent process */
+    bool owned;            /* ends when the last holder goes; set once, before others see it */
+    _Atomic(void *) state; /* PyInterpreterState *; NULL once ended */
+    void *local;           /* what the binding keeps in it; touched under its GIL only */
+    _Atomic(struct isles_thread *) runner;
+    atomic_ulong
+        runner_ident;        /* Python's ident of who is inside, or ends it; just after `runner` */
+    atomic_bool has_orphans; /* a hint to look for seats of ended threads */
+    atomic_int pins;         /* visitors who must be gone before the end */
+    atomic_long refs;        /* of this struct */
+    atomic_long holders;     /* Interpreter objects elsewhere; the last one ends an owned one */
+    bool over;               /* is being ended for good: it lends nothing more; under its GIL */
+    atomic_long lent;        /* blocks that others use: block.h */
+    _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
+    struct isles_seat *seats;               /* registry lock */
+    uint32_t slot;             /* index into each thread's table; given back at the end */
+    struct isles_interp *next; /* registry lock */
+};
+
+struct isles_thread_entry {
+    int64_t id; /* 0: empty.  Main's id is 0 as well, but main never has a seat */
+    struct isles_seat *seat;
+};
+
+/* What isles knows of an OS thread; made at its first entry, freed when it ends. */
+struct isles_thread {
+    unsigned long ident;           /* Python's ident, set by the binding */
+    void *top;                     /* the gate's innermost pass */
+    struct isles_message *writing; /* the message that an object is being put into, or NULL */
+    bool is_main; /* the thread that the process started with; set by the binding */
+    int depth;    /* passes on this thread */
+    int making;   /* how often it is in isles_registry_make_alone() */
+    uint32_t entries_size;
+    struct isles_thread_entry *entries; /* by slot; this thread's only */
+};
+
+/* Once for the process; later calls give the same result.  `forked` is called in each forked child,
+ * after the registry has marked what stayed behind.  Any thread. */
+int isles_registry_init(void (*forked)(void));
+
+/* The calling thread's record, made at need; NULL without memory. */
+struct isles_thread *isles_thread_self(void);
+
+/* Registers an interpreter, or finds it registered; *out gets a reference.  One of ours starts as
+ * ENDING, so that nobody enters before its maker has set it up and calls isles_interp_close_cancel.
+ * 0, ISLES_NO_MEMORY or ISLES_EXITING. */
+int isles_registry_add(int64_t id, void *state, bool ours, struct isles_interp **out);
+
+/* A new reference to a registered interpreter, or NULL. */
+struct isles_interp *isles_registry_find(int64_t id);
+
+/* A new reference to the registered interpreter with the lowest id above `after`, or NULL. */
+struct isles_interp *isles_registry_next(int64_t after);
+
+/* Takes an interpreter out without ending it (its owner does). */
+void isles_registry_forget(struct isles_interp *interp);
+
+/* Counts the forks that this process is the child of; what was begun before one must not go on. */
+int isles_registry_generation(void);
+
+/* From now on nothing is entered or registered but by the exiting thread; for good. */
+void isles_registry_exit_begin(void);
+
+/* Whether the process is exiting, and this is not the thread that sees to it. */
+bool isles_registry_exiting(void);
+
+/* Brackets the making of an interpreter, which exists before it can be registered.  False if the
+ * process is exiting: then nothing is to be made, nor ended. */
+bool isles_registry_create_begin(void);
+void isles_registry_create_end(void);
+
+/* One thread at a time between these two; the same one may come again.  Never with a GIL held. */
+void isles_registry_make_alone(struct isles_thread *thread);
+void isles_registry_made(struct isles_thread *thread);
+
+/* How many are being made.  If none is, every interpreter that exists and that isles made is
+ * registered, so: find that it exists, ask this, and then look it up. */
+int isles_registry_creating(void);
+
+void isles_interp_ref(struct isles_interp *interp);
+void isles_interp_unref(struct isles_interp *interp);
+
+/* The state changes described above.  0 or ISLES_BUSY, ISLES_SETTLING (try again soon),
+ * ISLES_NOT_FOUND, ISLES_FORKED, ISLES_EXITING. */
+int isles_interp_begin(struct isles_interp *interp, struct isles_thread *thread);
+int isles_interp_settle_begin(struct isles_interp *interp, struct isles_thread *thread);
+void isles_interp_finish(struct isles_interp *interp);
+int isles_interp_close_begin(struct isles_interp *interp, struct isles_thread *thread);
+void isles_interp_close_cancel(struct isles_interp *interp);
+void isles_interp_close_commit(struct isles_interp *interp);
+void isles_interp_close_park(struct isles_interp *interp);
+int isles_interp_reclaim_begin(struct isles_interp *interp);
+
+/* ENDED, whatever it was: the process leaves it behind. */
+void isles_interp_abandon(struct isles_interp *interp);
+
+/* Keeps it from ending without entering it.  0 or ISLES_NOT_FOUND. */
+int isles_interp_pin(struct isles_interp *interp);
+void isles_interp_unpin(struct isles_interp *interp);
+
+bool isles_interp_is_running(struct isles_interp *interp);
+bool isles_interp_has_ended(struct isles_interp *interp);
+
+/* The kept thread state, or NULL. */
+void *isles_seat_find(const struct isles_thread *thread, const struct isles_interp *interp);
+
+/* Keeps `ts` for the thread.  0 or ISLES_NO_MEMORY. */
+int isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, void *ts);
+
+/* Takes the seats of ended threads, or all, off the list; the caller frees each with free(). */
+struct isles_seat *isles_seats_take_orphans(struct isles_interp *interp);
+struct isles_seat *isles_seats_take_all(struct isles_interp *interp);
+
+/* Whether `ts` is a kept one. */
+bool isles_seat_is_kept(struct isles_interp *interp, const void *ts);
+
+#endif

@@ -1,0 +1,231 @@
+"""isles: Python in isolated interpreters: every core, one process, any package.
+
+The names and the behaviour are those of PEP 734 and `concurrent.interpreters`, on CPython 3.13 to
+3.15; what goes beyond them is keyword-only.
+
+    import isles
+
+    interp = isles.create()
+    interp.call(print, "hello from", interp)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from isles import _interpreters
+from isles._interpreters import (
+    InterpreterBusyError,
+    InterpreterError,
+    InterpreterNotFoundError,
+    NotShareableError,
+    Queue,
+    RunFailedError as ExecutionFailed,
+    SharedBuffer,
+    create_queue,
+    is_shareable,
+    wait,
+)
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping
+
+    from isles.queues import (
+        UNBOUND,
+        UNBOUND_ERROR,
+        UNBOUND_REMOVE,
+        ItemInterpreterDestroyed,
+        QueueEmpty,
+        QueueError,
+        QueueFull,
+        QueueNotFoundError,
+        ShutDown,
+    )
+
+__all__ = [
+    "UNBOUND",
+    "UNBOUND_ERROR",
+    "UNBOUND_REMOVE",
+    "ExecutionFailed",
+    "Interpreter",
+    "InterpreterBusyError",
+    "InterpreterError",
+    "InterpreterNotFoundError",
+    "ItemInterpreterDestroyed",
+    "NotShareableError",
+    "Queue",
+    "QueueEmpty",
+    "QueueError",
+    "QueueFull",
+    "QueueNotFoundError",
+    "SharedBuffer",
+    "ShutDown",
+    "create",
+    "create_queue",
+    "get_current",
+    "get_main",
+    "is_shareable",
+    "list_all",
+    "wait",
+]
+
+__version__ = "0.1.0"
+
+# Only what the standard library takes: what runs so runs with `concurrent.interpreters` as well.
+_STRICT = os.environ.get("ISLES_STRICT", "0") != "0"
+
+# Names of isles.queues: many interpreters never need them, and `queue` costs an import.
+_LAZY = frozenset(
+    (
+        "UNBOUND",
+        "UNBOUND_ERROR",
+        "UNBOUND_REMOVE",
+        "ItemInterpreterDestroyed",
+        "QueueEmpty",
+        "QueueError",
+        "QueueFull",
+        "QueueNotFoundError",
+        "ShutDown",
+    )
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from isles import queues
+
+    value = globals()[name] = getattr(queues, name)
+    return value
+
+
+_WHENCE = {
+    _interpreters.WHENCE_UNKNOWN: "unknown",
+    _interpreters.WHENCE_RUNTIME: "runtime init",
+    _interpreters.WHENCE_LEGACY_CAPI: "legacy C-API",
+    _interpreters.WHENCE_CAPI: "C-API",
+    _interpreters.WHENCE_XI: "cross-interpreter C-API",
+    _interpreters.WHENCE_STDLIB: "_interpreters module",
+}
+
+
+class Interpreter(_interpreters.Interpreter):
+    """A Python interpreter of this process; one object for each id in each interpreter.
+
+    Interpreter(id) gives the object of an existing one (an int or InterpreterID; raises
+    InterpreterNotFoundError); isles.create() makes a new one.  An interpreter that create() made
+    ends when the last object for it, in whichever other interpreter, is gone; with close(); at the
+    end of a with block; or when the process exits.
+
+    Thread-safe.  One thread at a time is inside: a second one gets InterpreterBusyError.  Calls
+    nest: code inside may call back into the interpreter that it was called from.
+    Follows PEP 734.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id})"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Interpreter):
+            return NotImplemented
+        return self.id == other.id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self.close()
+        except InterpreterNotFoundError:
+            pass  # closed inside the block
+
+    @property
+    def whence(self) -> str:
+        """Where the interpreter comes from, in the words of `concurrent.interpreters`."""
+        return _WHENCE[_interpreters.whence(self.id)]
+
+    def is_running(self) -> bool:
+        """Whether a thread is inside (exec, call ...); the main interpreter always runs.
+
+        Raises InterpreterNotFoundError if it has ended.
+        """
+        return _interpreters.is_running(self.id)
+
+    def prepare_main(
+        self, ns: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, /, **kwargs: Any
+    ) -> None:
+        """Bind copies of the values in the interpreter's __main__.
+
+        ns maps names (str) to values, or is an iterable of such pairs; keyword arguments come on
+        top.  Raises ValueError if there are none, NotShareableError for what can't be pickled, and
+        then binds nothing; otherwise raises as call() does.
+        """
+        values = dict(ns or (), **kwargs)
+        if not values:
+            raise ValueError("prepare_main() needs at least one name and its value")
+        if _STRICT and not all(map(is_shareable, values.values())):
+            raise NotShareableError("ISLES_STRICT: prepare_main() takes shareable values only")
+        _interpreters.set___main___attrs(self.id, values)
+
+    def call_in_thread(
+        self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> threading.Thread:
+        """Start and return a new thread that does call(callable, *args, **kwargs).
+
+        The result is dropped; an exception goes to threading.excepthook.
+        """
+        from isles._exit import CallThread
+
+        thread = CallThread(self, (callable, *args), kwargs)
+        thread.start()
+        return thread
+
+
+def create(*, isolated: bool = True) -> Interpreter:
+    """Make an interpreter, idle, and return it.
+
+    isolated: with its own GIL, so that it runs in parallel with all others, its own allocator, and
+    no fork, exec or daemon threads; an extension module must support that to be imported.
+    Otherwise it shares the main interpreter's GIL and imports every extension module.
+
+    Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
+    Takes some milliseconds.  Raises InterpreterError.  Any thread.
+    """
+    return Interpreter._create(isolated=isolated)
+
+
+def list_all() -> list[Interpreter]:
+    """Return all interpreters of the process, oldest first, whoever made them."""
+    found = []
+    for id in _interpreters.list_all():
+        try:
+            found.append(Interpreter(id))
+        except InterpreterNotFoundError:
+            pass  # ended meanwhile
+    return found
+
+
+def get_current() -> Interpreter:
+    """Return the calling interpreter."""
+    return Interpreter(_interpreters.get_current())
+
+
+def get_main() -> Interpreter:
+    """Return the main interpreter, the one that the process started with."""
+    return Interpreter(_interpreters.get_main())
+
+
+if _interpreters.get_current() == _interpreters.get_main():
+    # _pack is for the first call, but imported here, where alone a process can fork: the child of a
+    # fork during another thread's import would wait for that thread's module lock for ever.
+    from isles import _exit, _pack
+
+    _exit.register()
+    del _exit, _pack

@@ -1,0 +1,63 @@
+"""Leaving the process while interpreters are alive: docs/design/exit.md."""
+
+import threading
+import time
+from typing import Any
+
+from isles import _interpreters
+
+# Private names of CPython's, the same on 3.13.0, 3.13.15, 3.14.8 and 3.15.0: there is no public way
+# to run before the threads are joined, nor to leave one out.
+_threading: Any = threading
+
+
+# Seconds for a thread that was started before the exit to get into its interpreter.
+BEGIN = 1.0
+
+
+class CallThread(threading.Thread):
+    """The thread of call_in_thread()."""
+
+    def __init__(self, interp: _interpreters.Interpreter, args: Any, kwargs: Any) -> None:
+        super().__init__(target=interp.call, args=args, kwargs=kwargs)
+        self.interp_id = interp.id  # not the interpreter: the thread may be kept for long
+
+    def has_begun(self) -> bool:
+        try:
+            return not self.is_alive() or _interpreters.is_running(self.interp_id)
+        except _interpreters.InterpreterNotFoundError:
+            return True
+
+
+def register() -> None:
+    """End all interpreters when the process exits.  In the main interpreter only.
+
+    By a hook of threading's rather than atexit's: it runs before the non-daemon threads are joined,
+    and one of these may be inside an interpreter that never comes back by itself.
+    """
+    _threading._register_atexit(_end_all)
+
+
+def _end_all() -> None:
+    try:
+        _let_begin()
+    finally:  # after Ctrl-C too
+        stuck = frozenset(_interpreters._exit())
+        if stuck:
+            _threading._thread_shutdown = lambda: _join_all_but(stuck)
+
+
+def _let_begin() -> None:
+    """A call that call_in_thread() has promised is not refused because the script ends after it."""
+    deadline = time.monotonic() + BEGIN
+    waiting = [thread for thread in threading.enumerate() if isinstance(thread, CallThread)]
+    while waiting and time.monotonic() < deadline:
+        waiting = [thread for thread in waiting if not thread.has_begun()]
+        time.sleep(0.001 if waiting else 0)
+
+
+def _join_all_but(stuck: frozenset[int]) -> None:
+    for thread in threading.enumerate():
+        others = thread is not threading.current_thread() and not thread.daemon
+        if others and thread.ident not in stuck:
+            thread.join()

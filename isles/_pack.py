@@ -1,0 +1,191 @@
+"""How callables and values travel that C code alone can't pack: imported at the first of them."""
+
+import builtins
+import io
+import marshal
+import pickle
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from isles import _STRICT, _pickling
+
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
+
+
+def dumps(obj: object) -> bytes:
+    """Pickle by value what pickle can't name elsewhere: things of __main__, lambdas ..."""
+    buffer = io.BytesIO()
+    _pickling.by_value_pickler()(buffer, None, None).dump(obj)
+    return buffer.getvalue()
+
+
+def reduce_stateless(obj: Any) -> Any:
+    """What pickle needs of a function whose code says all; None for everything else."""
+    if _is_stateless(obj):
+        return _function, (marshal.dumps(obj.__code__), obj.__name__, obj.__qualname__)
+    return None
+
+
+def check_strictly(obj: object) -> None:
+    """With ISLES_STRICT: raise for what the standard library does not pickle."""
+    if _STRICT:
+        _Strict(io.BytesIO(), protocol=5).dump(obj)
+
+
+class _Strict(pickle.Pickler):
+    """Fails where the standard library's pickling does; what it writes is of no use."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if _is_stateless(obj) or _is_of_script(obj):
+            return _function, ()
+        if getattr(obj, "__module__", None) == "__main__" and isinstance(obj, types.FunctionType):
+            raise pickle.PicklingError(f"{obj!r} is not in the script")
+        return NotImplemented
+
+
+def _is_of_script(obj: Any) -> bool:
+    """Whether running the script again would define the function or class again."""
+    if not isinstance(obj, (types.FunctionType, type)) or obj.__module__ != "__main__":
+        return False
+    file = obj.__code__.co_filename if isinstance(obj, types.FunctionType) else ""
+    return "<" not in file[:1] + obj.__qualname__
+
+
+def _is_stateless(obj: Any) -> bool:
+    """Whether an object is a function whose code says all, and that has to go by value."""
+    if not isinstance(obj, types.FunctionType) or _is_importable(obj):
+        return False
+    if obj.__closure__ or obj.__defaults__ or obj.__kwdefaults__ or obj.__dict__:
+        return False
+    if getattr(obj, "__annotate__", None) or obj.__annotations__ or obj.__type_params__:
+        return False
+    try:
+        names = _global_names(obj.__code__, frozenset())
+    except _Untraceable:
+        return False
+    return names <= vars(builtins).keys() - obj.__globals__.keys()
+
+
+def _function(code: bytes, name: str, qualname: str) -> types.FunctionType:
+    """The copy of a stateless function; its globals are those of __main__."""
+    function = types.FunctionType(marshal.loads(code), vars(sys.modules["__main__"]), name)
+    function.__qualname__ = qualname
+    return function
+
+
+def pack(func: Any) -> tuple[bytes, Any]:
+    """Pack a callable; return that and what its copy depends on.
+
+    The second item is None if the callable goes by reference, as its module's and its own name
+    with a NUL between; otherwise it is pickled, and the second item is False if the copy may not
+    be used for a second call, or a tuple of watches, each (owner, where, value) as functions.c
+    reads them.
+    """
+    if _is_importable(func):
+        return f"{func.__module__}\0{func.__qualname__}".encode(), None
+    watches: Any = False
+    if isinstance(func, types.FunctionType):
+        try:
+            # Before the pickling: what changes in between makes the next call pack again.
+            watches = tuple(_watches(func, None, {id(func)}))
+        except _Untraceable:
+            pass
+    return dumps(func), watches
+
+
+def _is_importable(obj: Any) -> bool:
+    """Whether another interpreter gets the same object by importing its module."""
+    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    if not isinstance(name, str) or not isinstance(module, str) or module == "__main__":
+        return False
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+class _Untraceable(Exception):
+    """Something captured can change without its identity changing, or the copy would remember."""
+
+
+_STORES = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
+
+# (owner, where, value) or (owner, name): functions.c says what they mean.
+type _Watch = tuple[Any, int | str | None, Any] | tuple[Any, str]
+
+
+def _watches(func: types.FunctionType, owner: Any, seen: set[int]) -> Iterator[_Watch]:
+    defaults = func.__defaults__
+    if func.__kwdefaults__ or func.__dict__ or not all(map(_is_atom, defaults or ())):
+        raise _Untraceable
+    yield owner, None, (func.__code__, defaults)
+    for watch in _captured(func, owner):
+        yield watch if len(watch) == 2 else (owner, watch[1], _watched(watch[2]))
+        value = watch[-1]
+        by_value = isinstance(value, types.FunctionType) and not _is_importable(value)
+        if by_value and id(value) not in seen:
+            seen.add(id(value))
+            yield from _watches(value, _weak(value), seen)
+
+
+def _captured(func: types.FunctionType, owner: Any) -> Iterator[_Watch]:
+    """What a copy of the function carries: its cells, and the globals that its code names."""
+    for index, cell in enumerate(func.__closure__ or ()):
+        try:
+            yield owner, index, cell.cell_contents
+        except ValueError:  # still empty
+            raise _Untraceable from None
+    for name in _global_names(func.__code__, frozenset(func.__code__.co_freevars)):
+        if name in func.__globals__:
+            yield owner, name, func.__globals__[name]
+        else:
+            yield owner, name
+
+
+def _global_names(code: types.CodeType, captured: frozenset[str]) -> set[str]:
+    """The globals that the code reads; it may write neither these nor captured variables."""
+    import dis
+
+    names = set()
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname in _STORES:
+            if instruction.opname.endswith("GLOBAL") or name in captured:
+                raise _Untraceable
+        elif instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            names.add(name)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant, captured & set(constant.co_freevars))
+    return names
+
+
+def _is_atom(value: object) -> bool:
+    if type(value) in (tuple, frozenset):
+        return all(map(_is_atom, value))  # type: ignore[call-overload]
+    return type(value) in _ATOMS
+
+
+def _watched(value: Any) -> Any:
+    if _is_atom(value):
+        return value
+    if isinstance(value, types.FunctionType) or _goes_by_name(value):
+        return _weak(value)
+    raise _Untraceable
+
+
+def _goes_by_name(value: Any) -> bool:
+    if isinstance(value, types.ModuleType):
+        spec = getattr(value, "__spec__", None)
+        return spec is not None and sys.modules.get(spec.name) is value
+    return isinstance(value, (types.BuiltinFunctionType, type)) and _is_importable(value)
+
+
+def _weak(value: Any) -> Any:
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        raise _Untraceable from None

@@ -1,0 +1,102 @@
+"""Pickles inside a message (binding/pickles.c): imported with the first value that needs one."""
+
+from __future__ import annotations
+
+import _pickle
+import io
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` would cost every interpreter more than all the rest
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Pickler(_pickle.Pickler):
+    """Writes one pickle after another; the later ones know what was in the earlier ones."""
+
+    def __init__(self, file: io.BytesIO, lend: Callable, persistent_id: Callable | None) -> None:
+        # Before the base's, which looks for it.
+        if persistent_id is not None:
+            self.persistent_id = persistent_id
+        super().__init__(file, 5, buffer_callback=lend)
+
+
+class Unpickler(_pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, buffers: Any, persistent_load: Callable) -> None:
+        self.persistent_load = persistent_load
+        super().__init__(file, buffers=buffers)
+
+
+def writer(
+    lend: Callable, persistent_id: Callable | None, by_value: bool
+) -> tuple[Callable[[object, bool], int], Callable[[], memoryview]]:
+    """Give what pickles an object and says where that starts, and what gives all pickles."""
+    file = io.BytesIO()
+    kind: Any = by_value_pickler() if by_value else Pickler
+    dump, tell = kind(file, lend, persistent_id).dump, file.tell
+
+    def dump_at(obj: object, alone: bool) -> int:
+        offset = tell()
+        (kind(file, lend, persistent_id).dump if alone else dump)(obj)
+        return offset
+
+    return dump_at, file.getbuffer
+
+
+_kind: Any = None
+
+
+def by_value_pickler() -> type:
+    """What pickle can't name elsewhere, things of __main__, lambdas ..., goes by value."""
+    global _kind
+    if _kind is None:
+        import cloudpickle
+
+        from isles import _pack
+
+        class ByValue(cloudpickle.Pickler):
+            def __init__(self, file: Any, lend: Any, persistent_id: Any) -> None:
+                if persistent_id is not None:
+                    self.persistent_id = persistent_id
+                super().__init__(file, 5, buffer_callback=lend)
+
+            def dump(self, obj: object) -> None:
+                _pack.check_strictly(obj)
+                super().dump(obj)
+
+            def reducer_override(self, obj: Any) -> Any:
+                return _pack.reduce_stateless(obj) or super().reducer_override(obj)
+
+        _kind = ByValue
+    return _kind
+
+
+class Buffers:
+    """An iterator that can be told where to go on."""
+
+    def __init__(self, buffers: list) -> None:
+        self.buffers, self.next = buffers, 0
+
+    def __iter__(self) -> Buffers:
+        return self
+
+    def __next__(self) -> memoryview:
+        self.next += 1
+        if self.next > len(self.buffers):
+            raise StopIteration
+        return self.buffers[self.next - 1]
+
+
+def reader(
+    stream: memoryview, buffers: list, persistent_load: Callable
+) -> Callable[[int, int, bool], object]:
+    """Give what loads the pickle that starts at an offset; in the order in which they are."""
+    file, source = io.BytesIO(stream), Buffers(buffers)
+    load, seek = Unpickler(file, source, persistent_load).load, file.seek
+
+    def load_at(offset: int, first: int, alone: bool) -> object:
+        seek(offset)
+        source.next = first
+        return (Unpickler(file, source, persistent_load).load if alone else load)()
+
+    return load_at

@@ -1,0 +1,3 @@
+"""`concurrent.interpreters._queues`, but isles."""
+
+from isles.queues import *

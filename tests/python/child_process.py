@@ -1,0 +1,61 @@
+"""Python scripts in processes of their own: for what may crash, hang or end the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class Ended:
+    """How a child process ended: code is negative for a signal, as in subprocess."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def __repr__(self) -> str:
+        # Long outputs are cut in the middle: the start and the end tell what happened.
+        err = self.err if len(self.err) < 6000 else self.err[:3000] + "\n...\n" + self.err[-3000:]
+        return f"Ended(code={self.code}, seconds={self.seconds:.2f})\nout:\n{self.out}\nerr:\n{err}"
+
+
+def run_script(script: str, *args: str, timeout: float = 30, interrupt: bool = False) -> Ended:
+    """Run a script with all warnings shown.  interrupt: send SIGINT once it has printed a line.
+
+    A child that is still there after `timeout` seconds is killed, and its code is -9.
+    """
+    command = [sys.executable, "-P", "-W", "always", "-c", script, *args]
+    start = time.monotonic()
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # so that what it forked can be killed with it
+    )
+    first = ""
+    if interrupt:
+        first = child.stdout.readline()
+        # A signal between print() and the wait's first system call would end nothing, as in plain
+        # Python: its handler runs only once the wait is over.
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+    try:
+        out, err = child.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+    return Ended(child.returncode, first + out, err, time.monotonic() - start)
+
+
+def check_clean(script: str, *args: str, timeout: float = 30) -> str:
+    """Run a script that has to end well and silently; return what it printed."""
+    ended = run_script(script, *args, timeout=timeout)
+    assert ended.code == 0, ended
+    assert ended.err == "", ended
+    return ended.out

@@ -1,0 +1,32 @@
+"""Fixtures that the tests here share."""
+
+import sys
+import textwrap
+
+import pytest
+
+import isles
+
+
+@pytest.fixture
+def interp():
+    """An isolated interpreter; a test may close it itself."""
+    interp = isles.create()
+    yield interp
+    if interp in isles.list_all():
+        interp.close()
+
+
+@pytest.fixture
+def in_main():
+    """Run source in __main__, as if it were the user's script; give what it called `name`."""
+    namespace = sys.modules["__main__"].__dict__
+    before = set(namespace)
+
+    def define(source, name):
+        exec(textwrap.dedent(source), namespace)
+        return namespace[name]
+
+    yield define
+    for name in set(namespace) - before:
+        del namespace[name]
