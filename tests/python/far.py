@@ -331,3 +331,14 @@ class Lingering(Noted):
 
 def lingering(fd):
     return Lingering(fd)
+
+
+def poke(buffer, at=0, value=ord("z")):
+    """Write into the memory of what came, and give it back."""
+    memoryview(buffer).cast("B")[at] = value
+    return buffer
+
+
+def describe_array(value):
+    kind = type(value)
+    return kind.__module__, kind.__name__, value.shape, value.strides, str(value.dtype)
