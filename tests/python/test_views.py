@@ -1,4 +1,4 @@
-"""Large data without copies: views on the same memory, in every direction, and how long it lives."""
+"""Large data without copies: views of the same memory, in every direction; how long it lives."""
 
 import array
 import gc
@@ -45,22 +45,19 @@ def echo_all(there, back):
         back.put(far.poke(buffer))
 
 
-class Kept:
-    """What stays in an interpreter until it is told to let go."""
+kept = []  # what stays in an interpreter until it is told to let go
 
-    buffers = []
 
-    @classmethod
-    def add(cls, *buffers):
-        cls.buffers.extend(buffers)
+def keep(*buffers):
+    kept.extend(buffers)
 
-    @classmethod
-    def total(cls):
-        return sum(sum(memoryview(buffer).cast("B")) for buffer in cls.buffers)
 
-    @classmethod
-    def clear(cls):
-        cls.buffers.clear()
+def total_of_kept():
+    return sum(sum(memoryview(buffer).cast("B")) for buffer in kept)
+
+
+def drop_kept():
+    kept.clear()
 
 
 # ---- every way ----
@@ -179,11 +176,11 @@ def test_the_exporter_lives_as_long_as_a_view(interp):
 
     data = Data(SIZE)
     gone = weakref.ref(data)
-    interp.call(Kept.add, memoryview(data))
+    interp.call(keep, memoryview(data))
     del data
     gc.collect()
     assert gone() is not None
-    interp.call(Kept.clear)
+    interp.call(drop_kept)
     assert gone() is None
 
 
@@ -211,9 +208,9 @@ def test_views_outlive_the_closing_of_their_owner(isolated):
 
 def test_a_third_one_holds_what_a_closed_one_lent(interp):
     with isles.create() as owner:
-        interp.call(Kept.add, owner.call(bytearray, b"\1" * SIZE))
-    assert interp.call(Kept.total) == SIZE
-    interp.call(Kept.clear)
+        interp.call(keep, owner.call(bytearray, b"\1" * SIZE))
+    assert interp.call(total_of_kept) == SIZE
+    interp.call(drop_kept)
 
 
 def test_dropped_by_threads_that_never_were_there():

@@ -2,8 +2,8 @@
 
 `python soak.py SECONDS SEED` prints what it did, or fails. Rounds of about a second: each has a
 queue of its own, four writers and four readers in interpreters, and the main thread as one more
-reader, who is interrupted by SIGINT all the time. Writers end at random, and their interpreters with
-them, while others begin in new ones; in the end the queue is shut down.
+reader, who is interrupted by SIGINT all the time. Writers end at random, and their interpreters
+with them, while others begin in new ones; in the end the queue is shut down.
 
 The account of a round: what writers have put, for each its items 0, 1, 2 ..., is what readers have
 got, each reader in order, but for those that became UNBOUND with the interpreter that put them. In
