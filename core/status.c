@@ -17,6 +17,7 @@ static const char *const texts[ISLES_STATUS_COUNT] = {
     [-ISLES_INTERRUPTED] = "interrupted by a signal",
     [-ISLES_SHUT_DOWN] = "is shut down",
     [-ISLES_SETTLING] = "is taking back memory that it lent",
+    [-ISLES_UNSUPPORTED] = "is not a shared object that isles can use on this machine",
 };
 
 const char *

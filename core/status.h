@@ -17,12 +17,13 @@ enum isles_status {
     ISLES_TOO_DEEP = -8,      /* interpreters nested beyond ISLES_DEPTH_MAX on one thread */
     ISLES_EXITING = -9,       /* the process is on its way out */
     ISLES_FORKED = -10,       /* the interpreter stayed behind in the parent process */
-    ISLES_MALFORMED = -11,    /* a message that does not decode */
+    ISLES_MALFORMED = -11,    /* a message that does not decode; a file that is damaged */
     ISLES_TIMED_OUT = -12,    /* did not come about before the deadline */
     ISLES_INTERRUPTED = -13,  /* a signal's handler ran on the waiting thread */
     ISLES_SHUT_DOWN = -14,    /* the queue takes, or has, nothing any more */
     ISLES_SETTLING = -15,     /* a thread is inside for just a moment */
-    ISLES_STATUS_COUNT = 16,
+    ISLES_UNSUPPORTED = -16,  /* not a shared object of this machine, or not to be changed so */
+    ISLES_STATUS_COUNT = 17,
 };
 
 /* A static text for a status, never NULL; any thread. */
