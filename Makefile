@@ -31,7 +31,7 @@ help:
 	@echo "make conformance  run CPython's own tests of concurrent.interpreters with isles (in the matrix's 3.15)"
 	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
 	@echo "make tsan     run core's tests under ThreadSanitizer"
-	@echo "make fuzz     feed the decoder arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
+	@echo "make fuzz     feed the decoders arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
 	@echo "make bench    compare isles with the standard library"
 	@echo "make lint     check style, types and the layers (make format: mend the style)"
 	@echo "make docs     build the documentation into build/docs"
@@ -102,25 +102,30 @@ asan_env = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-na
            PYTHONMALLOC=malloc PYTHONPATH=$(OUT)/asan/site
 comma := ,
 
-# libFuzzer, with a Python of its own inside.  What it finds lies in $(FUZZ); a crash goes to the corpus, mended.
+# libFuzzer.  The decoder has a Python of its own inside, the reader of shared objects needs none; each gets half of
+# the time.  What they find lies in $(FUZZ); a crash goes to the corpus, mended.
 TIME := 60
 FUZZ := $(OUT)/fuzz
+fuzz = mkdir -p $(FUZZ)/found-$(1) && cd $(FUZZ) && $(fuzz_env) ./$(1) -max_total_time=$$(($(TIME) / 2)) \
+           -timeout=20 -print_final_stats=1 -verbosity=0 $(2) found-$(1)
 
-fuzz: $(FUZZ)/decode
-	mkdir -p $(FUZZ)/found
-	cd $(FUZZ) && $(fuzz_env) ./decode -max_total_time=$(TIME) -max_len=4096 -timeout=20 \
-	    -print_final_stats=1 -verbosity=0 found $(abspath tests/fuzz/corpus)
+fuzz: $(FUZZ)/decode $(FUZZ)/elf
+	$(call fuzz,decode,-max_len=4096) $(abspath tests/fuzz/corpus)
+	$(call fuzz,elf,-max_len=8192) $(abspath tests/fuzz/elf-corpus)
 
-fuzz-seeds: $(FUZZ)/decode
-	rm -f tests/fuzz/corpus/seed-*
+fuzz-seeds: $(FUZZ)/decode $(FUZZ)/elf
+	rm -f tests/fuzz/corpus/seed-* tests/fuzz/elf-corpus/seed-*
 	cd tests/fuzz && $(fuzz_env) SEEDS=corpus $(FUZZ)/decode
+	cd tests/fuzz && SEEDS=elf-corpus $(FUZZ)/elf
+
+fuzzed = mkdir -p $(FUZZ) && clang -std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Wno-unused-parameter \
+             -Wno-missing-field-initializers -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 
 $(FUZZ)/decode: tests/fuzz/fuzz_decode.c $(SOURCES) | need-python
-	mkdir -p $(FUZZ)
-	clang -std=gnu11 -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Wno-unused-parameter \
-	    -Wno-missing-field-initializers -fsanitize=fuzzer,address,undefined \
-	    -fno-sanitize-recover=undefined $< core/*.c binding/*.c \
-	    $$($(PY) scripts/embed-flags) -o $@
+	$(fuzzed) $< core/*.c binding/*.c $$($(PY) scripts/embed-flags) -o $@
+
+$(FUZZ)/elf: tests/fuzz/fuzz_elf.c tests/core/elf_image.h $(SOURCES)
+	$(fuzzed) -Icore $< core/*.c -pthread -o $@
 
 fuzz_env = PYTHONHOME=$$($(PY) -c 'import sys; print(sys.base_prefix)')
 
@@ -136,7 +141,8 @@ test-conformance: $(OUT)/installed
 
 # --- style and documentation ---
 
-C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/fuzz/*.[ch] bench/*.[ch])
+C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/elf/*.c tests/core/elf/*/*.c \
+                     tests/fuzz/*.[ch] bench/*.[ch])
 
 lint: $(OUT)/installed $(OUT)/lint-tools
 	scripts/check-layers
