@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A plain mutex.  Initialise statically with ISLES_MUTEX_INIT. */
@@ -56,5 +57,24 @@ void isles_sleep(int64_t nanoseconds);
 
 /* Sleeps and never returns. */
 _Noreturn void isles_sleep_forever(void);
+
+/* The status that says what an errno of a file operation means; never 0. */
+int isles_status_of_errno(int error);
+
+/* Writes all of it, in as many calls as that takes.  0, or -1 and errno. */
+int isles_write_all(int fd, const void *data, size_t size);
+
+/* Makes a file in memory with these bytes, which nobody can change any more, and gives its
+ * descriptor, which the caller closes.  A copy that can be mapped also where there is no disk;
+ * the name (up to 200 bytes) shows in debuggers.  0, or the status of errno. */
+int isles_memory_file(const char *name, const void *data, size_t size, int *fd);
+
+/* Whether the file system of this descriptor is mounted without permission to run code. */
+bool isles_is_noexec(int fd);
+
+/* Renames like renameat(2), but fails with EEXIST if the new name is taken.  Where the file system
+ * can't do that at once, somebody who takes the name at that very moment is replaced.  0, or -1 and
+ * errno. */
+int isles_rename_new(int from_folder, const char *from, int to_folder, const char *to);
 
 #endif

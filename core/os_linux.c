@@ -1,9 +1,16 @@
+#define _GNU_SOURCE /* memfd_create, ST_NOEXEC */
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -121,4 +128,97 @@ isles_sleep_forever(void)
     for (;;) {
         pause();
     }
+}
+
+int
+isles_status_of_errno(int error)
+{
+    switch (error) {
+    case ENOMEM:
+        return ISLES_NO_MEMORY;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ISLES_NO_SPACE;
+    case EROFS:
+    case EACCES:
+    case EPERM:
+        return ISLES_READ_ONLY;
+    case EMFILE:
+    case ENFILE:
+        return ISLES_TOO_MANY_FILES;
+    default:
+        return ISLES_IO;
+    }
+}
+
+/* Linux 6.3 wants to be told that the file needs no permission to be executed, and can be set up to
+ * refuse it otherwise; to map it as code takes none.  Older ones don't know the flag. */
+static int
+memory_file_open(const char *name)
+{
+    enum { NOEXEC_SEAL = 8 }; /* MFD_NOEXEC_SEAL */
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) {
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+    return fd;
+}
+
+int
+isles_write_all(int fd, const void *data, size_t size)
+{
+    const char *at = data;
+    while (size > 0) {
+        ssize_t count = write(fd, at, size);
+        if (count > 0) {
+            at += count;
+            size -= (size_t)count;
+        } else if (count == 0 || errno != EINTR) {
+            errno = count == 0 ? EIO : errno;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+isles_memory_file(const char *name, const void *data, size_t size, int *fd)
+{
+    enum { SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL };
+    int file = memory_file_open(name);
+    if (file < 0) {
+        return isles_status_of_errno(errno);
+    }
+    if (isles_write_all(file, data, size) < 0 || fcntl(file, F_ADD_SEALS, SEALS) < 0) {
+        int status = isles_status_of_errno(errno);
+        close(file);
+        return status;
+    }
+    *fd = file;
+    return ISLES_OK;
+}
+
+bool
+isles_is_noexec(int fd)
+{
+    struct statvfs mounted;
+    return fstatvfs(fd, &mounted) == 0 && (mounted.f_flag & ST_NOEXEC) != 0;
+}
+
+int
+isles_rename_new(int from_folder, const char *from, int to_folder, const char *to)
+{
+    struct stat taken;
+    if (syscall(SYS_renameat2, from_folder, from, to_folder, to, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+        return -1;
+    }
+    if (fstatat(to_folder, to, &taken, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return renameat(from_folder, from, to_folder, to);
 }

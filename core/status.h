@@ -22,8 +22,18 @@ enum isles_status {
     ISLES_INTERRUPTED = -13,  /* a signal's handler ran on the waiting thread */
     ISLES_SHUT_DOWN = -14,    /* the queue takes, or has, nothing any more */
     ISLES_SETTLING = -15,     /* a thread is inside for just a moment */
+<<<<<<< HEAD
     ISLES_UNSUPPORTED = -16,  /* not a shared object of this machine, or not to be changed so */
     ISLES_STATUS_COUNT = 17,
+=======
+    ISLES_UNSAFE = -16,         /* a file or folder that others could have changed */
+    ISLES_NO_SPACE = -17,       /* the disk is full, or a quota or limit reached */
+    ISLES_READ_ONLY = -18,      /* may not be written */
+    ISLES_NO_EXEC = -19,        /* on a file system from which no code may run */
+    ISLES_TOO_MANY_FILES = -20, /* open in this process, or in the system */
+    ISLES_IO = -21,             /* anything else that a file operation can meet */
+    ISLES_STATUS_COUNT = 22,
+>>>>>>> 14ed8c5 (core: a cache on disk for copies of extension modules)
 };
 
 /* A static text for a status, never NULL; any thread. */
