@@ -9,6 +9,7 @@
 #include "../core/status.h"
 #include "codec.h"
 #include "lending.h"
+#include "loader.h"
 #include "local.h"
 #include "private.h"
 #include "signals.h"
@@ -272,6 +273,21 @@ isles__gate_attach(struct isles_interp *interp, struct isles_message *message, u
     return status;
 }
 
+void
+isles__gate_visit(struct isles_interp *interp)
+{
+    /* The pin keeps it from ending until the new thread state is among its own. */
+    if (isles_registry_exiting() || isles_interp_pin(interp) < 0) {
+        isles_sleep_forever();
+    }
+    PyThreadState *ts = PyThreadState_New(interp->state);
+    if (ts == NULL) {
+        Py_FatalError("isles: no memory for the thread state of an extension module's thread");
+    }
+    PyEval_RestoreThread(ts);
+    isles_interp_unpin(interp);
+}
+
 /* ---- create ---- */
 
 static const PyInterpreterConfig isolated_config = {
@@ -319,12 +335,18 @@ hide_datetime(void)
 
 /* In the new interpreter. */
 static int
-set_up(const struct isles_message *path)
+set_up(const struct isles_message *setting, bool isolated)
 {
-    struct isles_contents contents = isles_message_contents(path);
-    PyObject *list = isles__decode(NULL, &contents);
-    int result = list ? PySys_SetObject("path", list) : -1;
-    Py_XDECREF(list);
+    struct isles_contents contents = isles_message_contents(setting);
+    PyObject *path, *rules, *tuple = isles__decode(NULL, &contents);
+    int result = -1;
+    if (tuple != NULL && PyArg_ParseTuple(tuple, "OO", &path, &rules)) {
+        result = PySys_SetObject("path", path);
+        if (result == 0 && isolated && rules != Py_None) {
+            result = isles__loader_install(rules);
+        }
+    }
+    Py_XDECREF(tuple);
     if (result == 0) {
         result = hide_datetime();
     }
@@ -335,15 +357,15 @@ set_up(const struct isles_message *path)
 }
 
 static int
-register_new(PyThreadState *ts, struct isles_thread *thread, const struct isles_message *path,
-             struct isles_interp **out)
+register_new(PyThreadState *ts, struct isles_thread *thread, const struct isles_message *setting,
+             bool isolated, struct isles_interp **out)
 {
     PyInterpreterState *state = PyThreadState_GetInterpreter(ts);
     int status = isles_registry_add(PyInterpreterState_GetID(state), state, true, out);
     if (status < 0) {
         return status;
     }
-    if (isles_seat_add(thread, *out, ts) < 0 || set_up(path) < 0) {
+    if (isles_seat_add(thread, *out, ts) < 0 || set_up(setting, isolated) < 0) {
         struct isles_seat *seats = isles_seats_take_all(*out);
         free(seats);
         isles_interp_close_commit(*out);
@@ -377,7 +399,7 @@ new_interpreter(struct isles_thread *Py_UNUSED(thread), PyThreadState **ts,
 #endif
 
 int
-isles__gate_create(bool isolated, bool owned, const struct isles_message *path,
+isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
                    struct isles_interp **out, const char **why)
 {
     struct isles_thread *thread = current_thread();
@@ -394,7 +416,7 @@ isles__gate_create(bool isolated, bool owned, const struct isles_message *path,
         isles_registry_create_end();
         return ISLES_NO_MEMORY;
     }
-    int status = register_new(ts, thread, path, out);
+    int status = register_new(ts, thread, setting, isolated, out);
     if (status < 0) {
         Py_EndInterpreter(ts);
     }

@@ -32,10 +32,10 @@ int isles__gate_enter(struct isles_pass *pass, struct isles_interp *interp);
 /* Leaves.  No exception may be set inside.  May block for the GIL of where it came from. */
 void isles__gate_leave(struct isles_pass *pass);
 
-/* Makes an interpreter whose sys.path holds the strings in `path`; an
- * `owned` one ends with its last holder.
+/* Makes an interpreter; an `owned` one ends with its last holder.  `setting` is a tuple: sys.path,
+ * and the rules for extension modules (loader.h), or None for CPython's own.
  * 0 with a reference in *out, or a status; *why is a text of CPython's, or NULL. */
-int isles__gate_create(bool isolated, bool owned, const struct isles_message *path,
+int isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
                        struct isles_interp **out, const char **why);
 
 /* Ends an interpreter: waits for its non-daemon threads, runs its atexit callbacks, frees all
@@ -46,6 +46,11 @@ int isles__gate_close(struct isles_interp *interp);
 /* Has an interpreter release the memory that it lent and that came back: now if it can be entered,
  * else as soon as it runs, is entered or left.  Ends one that was closed and waited for this. */
 void isles__gate_settle(struct isles_interp *interp);
+
+/* Enters on a thread that has no thread state, an extension module's own, with a new one that the
+ * caller frees (PyGILState_Release).  An interpreter that has ended is never entered: then this
+ * does not return, as with a finalized CPython. */
+void isles__gate_visit(struct isles_interp *interp);
 
 /* Interpreter objects that keep it alive, from outside of it.  Dropping the last one of an owned
  * interpreter ends it, at once or when the one inside leaves. */

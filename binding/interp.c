@@ -124,9 +124,9 @@ interp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* ---- create ---- */
 
-/* The strings of sys.path, as the new interpreter's. */
+/* What the new interpreter is to have: the strings of sys.path, and the rules. */
 static int
-put_path(const struct isles_state *state, struct isles_message *message)
+put_setting(const struct isles_state *state, PyObject *rules, struct isles_message *message)
 {
     PyObject *path = PySys_GetObject("path"); /* borrowed */
     PyObject *strings = PyList_New(0);
@@ -141,24 +141,26 @@ put_path(const struct isles_state *state, struct isles_message *message)
         }
     }
     struct isles_local *local = isles__local(state->here);
-    int result = local ? isles__encode(state, local, message, strings, "sys.path") : -1;
+    PyObject *setting = local ? PyTuple_Pack(2, strings, rules) : NULL;
+    int result = setting ? isles__encode(state, local, message, setting, "setting") : -1;
+    Py_XDECREF(setting);
     Py_DECREF(strings);
     return result;
 }
 
 struct isles_interp *
-isles__create(const struct isles_state *state, bool isolated, bool owned)
+isles__create(const struct isles_state *state, bool isolated, PyObject *rules, bool owned)
 {
-    struct isles_message path;
-    isles_message_init(&path);
+    struct isles_message setting;
+    isles_message_init(&setting);
     struct isles_interp *interp = NULL;
     const char *why = NULL;
-    if (put_path(state, &path) < 0) {
-        isles_message_fini(&path);
+    if (put_setting(state, rules, &setting) < 0) {
+        isles_message_fini(&setting);
         return NULL;
     }
-    int status = isles__gate_create(isolated, owned, &path, &interp, &why);
-    isles_message_fini(&path);
+    int status = isles__gate_create(isolated, owned, &setting, &interp, &why);
+    isles_message_fini(&setting);
     if (why != NULL) {
         PyErr_Format(state->error, "CPython could not make an interpreter: %s", why);
         return NULL;
@@ -170,20 +172,21 @@ isles__create(const struct isles_state *state, bool isolated, bool owned)
     return interp;
 }
 
-PyDoc_STRVAR(create_doc, "_create($type, /, *, isolated)\n--\n\n"
+PyDoc_STRVAR(create_doc, "_create($type, /, *, isolated, extensions)\n--\n\n"
                          "Make an interpreter that ends with the last object for it: this one.");
 
 static PyObject *
 interp_create(PyObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"isolated", NULL};
+    static char *names[] = {"isolated", "extensions", NULL};
     int isolated;
+    PyObject *rules;
     struct isles_state *state = state_of_type((PyTypeObject *)type);
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "$p:_create", names, &isolated)) {
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "$pO:_create", names, &isolated, &rules)) {
         return NULL;
     }
-    struct isles_interp *interp = isles__create(state, isolated, true);
+    struct isles_interp *interp = isles__create(state, isolated, rules, true);
     if (interp == NULL) {
         return NULL;
     }

@@ -4,9 +4,10 @@
 
 #include "state.h"
 
-/* Makes an interpreter with this one's sys.path: a reference, or NULL with an exception.  An
- * `owned` one is held once (isles__gate_drop). */
-struct isles_interp *isles__create(const struct isles_state *state, bool isolated, bool owned);
+/* Makes an interpreter with this one's sys.path, and rules for extension modules (loader.h) or
+ * None: a reference, or NULL with an exception.  An `owned` one is held once (isles__gate_drop). */
+struct isles_interp *isles__create(const struct isles_state *state, bool isolated, PyObject *rules,
+                                   bool owned);
 
 /* The interpreter that an object of exactly isles.Interpreter stands for, borrowed; NULL for any
  * other object, or with an exception. */

@@ -13,6 +13,8 @@ local_free(struct isles_local *local)
     Py_XDECREF(local->last_source);
     Py_XDECREF(local->last_code);
     Py_XDECREF(local->last_long_source);
+    Py_XDECREF(local->copies);
+    Py_XDECREF(local->singles);
     PyMem_RawFree(local);
 }
 
@@ -80,7 +82,11 @@ local_new(struct isles_interp *interp)
     local->callables = PyDict_New();
     local->codes = PyDict_New();
     local->sources = PyDict_New();
-    if (!local->main_module || !local->callables || !local->codes || !local->sources) {
+    local->slot = -1;
+    local->copies = PyDict_New();
+    local->singles = PyDict_New();
+    if (!local->main_module || !local->callables || !local->codes || !local->sources
+        || !local->copies || !local->singles) {
         local_free(local);
         return NULL;
     }

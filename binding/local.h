@@ -30,6 +30,11 @@ struct isles_local {
     PyObject *last_code;
     PyObject *last_long_source; /* its name */
     unsigned long long next_source;
+
+    /* Private copies of extension modules: loader.c. */
+    long slot;         /* core/copies.h; -1: none yet */
+    PyObject *copies;  /* the paths of those that are loaded, by the module's name */
+    PyObject *singles; /* what single-phase ones are to have again, by (name, path) */
 };
 
 /* How many callables, and how many sources, an interpreter remembers; beyond that it forgets all

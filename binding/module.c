@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "ids.h"
 #include "interp.h"
+#include "loader.h"
 #include "views.h"
 #include "private.h"
 #include "queues.h"
@@ -38,8 +39,10 @@ interp_argument(PyObject *module, PyObject *object)
 
 PyDoc_STRVAR(
     create_doc,
-    "create(*, isolated=True)\n--\n\n"
+    "create(*, isolated=True, extensions={})\n--\n\n"
     "Make an interpreter and return its InterpreterID.\n\n"
+    "extensions: rules for extension modules in an isolated interpreter, a dict; None: as the\n"
+    "standard library.  See isles.create().\n"
     "isolated: its own GIL and allocator, no fork or exec, no daemon threads; otherwise it\n"
     "shares the main interpreter's GIL and loads every extension module.  Either has its\n"
     "own sys.modules and codec registry, and starts with a copy of this sys.path.\n"
@@ -48,13 +51,20 @@ PyDoc_STRVAR(
 static PyObject *
 create(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"isolated", NULL};
+    static char *names[] = {"isolated", "extensions", NULL};
     int isolated = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$p:create", names, &isolated)) {
+    PyObject *given = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$pO:create", names, &isolated, &given)) {
         return NULL;
     }
+    PyObject *rules = given ? Py_NewRef(given) : PyDict_New();
+    if (rules != NULL && rules != Py_None && !PyDict_CheckExact(rules)) {
+        PyErr_Format(PyExc_TypeError, "extensions must be a dict or None, not %T", rules);
+        Py_CLEAR(rules);
+    }
     struct isles_state *state = isles__state_of_module(module);
-    struct isles_interp *interp = isles__create(state, isolated, false);
+    struct isles_interp *interp = rules ? isles__create(state, isolated, rules, false) : NULL;
+    Py_XDECREF(rules);
     PyObject *id = interp ? isles__id_new(state, interp->id) : NULL;
     if (interp != NULL) {
         isles_interp_unref(interp);
@@ -338,6 +348,16 @@ is_shareable(PyObject *module, PyObject *object)
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
+PyDoc_STRVAR(extensions_doc,
+             "The extension modules that are private copies in this interpreter, a\n"
+             "dict of names and paths: isles/_extensions.py.");
+
+static PyObject *
+extensions(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return isles__loader_copies();
+}
+
 PyDoc_STRVAR(exit_doc, "End every interpreter, at the exit of the process: isles/_exit.py.");
 
 static PyObject *
@@ -360,6 +380,7 @@ static PyMethodDef functions[] = {
     {"is_running", is_running, METH_O, is_running_doc},
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
+    {"_extensions", extensions, METH_NOARGS, extensions_doc},
     {"_exit", at_exit, METH_NOARGS, exit_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -191,7 +191,7 @@ static int
 edit_needs(struct edit *edit)
 {
     const struct isles_elf_changes *changes = edit->changes;
-    struct isles_span span = edit->elf->needs;
+    struct isles_part span = edit->elf->needs;
     Elf64_Verneed need;
     for (size_t at = span.start; at < span.start + span.size; at += need.vn_next) {
         memcpy(&need, edit->elf->data + at, sizeof(need));
@@ -383,9 +383,9 @@ move_strings(struct edit *edit, const struct addition *addition)
 
 /* A section header may lie anywhere, if a file is made to deceive. */
 static bool
-is_apart(const struct isles_elf *elf, struct isles_span span)
+is_apart(const struct isles_elf *elf, struct isles_part span)
 {
-    struct isles_span spans[ISLES__ELF_SPANS];
+    struct isles_part spans[ISLES__ELF_SPANS];
     isles__elf_spans(elf, spans);
     for (size_t i = 0; i < ISLES__ELF_SPANS; i++) {
         if (isles__elf_overlap(span, spans[i])) {
@@ -413,7 +413,7 @@ move_section(struct edit *edit, const struct addition *addition, uint64_t old_ad
         memcpy(&section, elf->data + at, sizeof(section));
         if (section.sh_type == SHT_STRTAB && (section.sh_flags & SHF_ALLOC) != 0
             && section.sh_addr == old_address
-            && is_apart(elf, (struct isles_span){at, sizeof(section)})) {
+            && is_apart(elf, (struct isles_part){at, sizeof(section)})) {
             section.sh_offset = addition->strings;
             section.sh_addr = addition->address + (addition->strings - addition->start);
             section.sh_size = addition->end - addition->strings;

@@ -58,7 +58,7 @@ is_inside(const struct isles_elf *elf, uint64_t start, uint64_t size)
 
 /* Where the bytes at an address lie in the file: all in one segment. */
 static bool
-locate(const struct isles_elf *elf, uint64_t address, uint64_t size, struct isles_span *span)
+locate(const struct isles_elf *elf, uint64_t address, uint64_t size, struct isles_part *span)
 {
     for (size_t i = 0; i < isles__elf_segment_count(elf); i++) {
         Elf64_Phdr segment = isles__elf_segment(elf, i);
@@ -67,7 +67,7 @@ locate(const struct isles_elf *elf, uint64_t address, uint64_t size, struct isle
         }
         uint64_t offset = address - segment.p_vaddr;
         if (offset <= segment.p_filesz && size <= segment.p_filesz - offset) {
-            *span = (struct isles_span){segment.p_offset + offset, size};
+            *span = (struct isles_part){segment.p_offset + offset, size};
             return true;
         }
     }
@@ -113,7 +113,7 @@ read_header(struct opening *opening)
         || !is_inside(elf, header.e_phoff, size)) {
         return ISLES_MALFORMED;
     }
-    elf->headers = (struct isles_span){header.e_phoff, size};
+    elf->headers = (struct isles_part){header.e_phoff, size};
     return ISLES_OK;
 }
 
@@ -243,7 +243,7 @@ count_by_hash(struct opening *opening)
 {
     struct isles_elf *elf = &opening->elf;
     uint64_t start = opening->value[HASH];
-    struct isles_span words;
+    struct isles_part words;
     if (!locate(elf, start, 8, &words)) {
         return ISLES_MALFORMED;
     }
@@ -259,7 +259,7 @@ static int
 count_by_gnu_hash(struct opening *opening)
 {
     struct isles_elf *elf = &opening->elf;
-    struct isles_span *hash = &elf->counted[0], words;
+    struct isles_part *hash = &elf->counted[0], words;
     uint64_t start = opening->value[GNU_HASH];
     if (!locate(elf, start, 16, &words)) {
         return ISLES_MALFORMED;
@@ -291,7 +291,7 @@ count_by_gnu_hash(struct opening *opening)
 /* The symbols that relocations name: all that matter where no hash table says how many there are,
  * because nobody finds a definition then, and an import without a relocation has no use. */
 static int
-count_by_relocations(struct opening *opening, int address, int size, struct isles_span *span)
+count_by_relocations(struct opening *opening, int address, int size, struct isles_part *span)
 {
     const struct isles_elf *elf = &opening->elf;
     if (!opening->has[address]) {
@@ -373,7 +373,7 @@ read_needs(struct opening *opening)
         return ISLES_OK;
     }
     Elf64_Verneed need;
-    struct isles_span span;
+    struct isles_part span;
     uint64_t address = opening->value[VERNEED];
     for (uint64_t size = sizeof(need);; size += need.vn_next) {
         if (!locate(elf, address, size, &span)) {
@@ -394,9 +394,9 @@ read_needs(struct opening *opening)
 /* ---- the whole ---- */
 
 void
-isles__elf_spans(const struct isles_elf *elf, struct isles_span spans[ISLES__ELF_SPANS])
+isles__elf_spans(const struct isles_elf *elf, struct isles_part spans[ISLES__ELF_SPANS])
 {
-    const struct isles_span all[ISLES__ELF_SPANS] = {
+    const struct isles_part all[ISLES__ELF_SPANS] = {
         {0, sizeof(Elf64_Ehdr)},
         elf->headers,
         {elf->dynamic.start, elf->dynamic.size + sizeof(Elf64_Dyn)},
@@ -414,7 +414,7 @@ isles__elf_spans(const struct isles_elf *elf, struct isles_span spans[ISLES__ELF
 static int
 check_apart(struct opening *opening)
 {
-    struct isles_span spans[ISLES__ELF_SPANS];
+    struct isles_part spans[ISLES__ELF_SPANS];
     isles__elf_spans(&opening->elf, spans);
     for (size_t i = 0; i < ISLES__ELF_SPANS_CHANGED; i++) {
         for (size_t j = i + 1; j < ISLES__ELF_SPANS; j++) {

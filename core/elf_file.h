@@ -20,7 +20,7 @@
 #include "status.h"
 
 /* Bytes of the file; they lie inside it. */
-struct isles_span {
+struct isles_part {
     size_t start;
     size_t size;
 };
@@ -37,12 +37,12 @@ struct isles_elf {
     /* For elf_edit.c. */
     const unsigned char *data;
     size_t size;
-    struct isles_span headers; /* program headers: whole ones */
-    struct isles_span dynamic; /* entries before DT_NULL */
-    struct isles_span strings; /* ends with a NUL, so that a text that starts inside ends inside */
-    struct isles_span symbols; /* whole ones; all names start in `strings` */
-    struct isles_span needs;   /* from the first Elf64_Verneed to the end of the last; or empty */
-    struct isles_span counted[3]; /* what the number of symbols was read from */
+    struct isles_part headers; /* program headers: whole ones */
+    struct isles_part dynamic; /* entries before DT_NULL */
+    struct isles_part strings; /* ends with a NUL, so that a text that starts inside ends inside */
+    struct isles_part symbols; /* whole ones; all names start in `strings` */
+    struct isles_part needs;   /* from the first Elf64_Verneed to the end of the last; or empty */
+    struct isles_part counted[3]; /* what the number of symbols was read from */
     uint64_t end;                 /* first address after all segments */
     uint64_t align;               /* the largest alignment of a segment, at least 1 */
 };

@@ -66,7 +66,7 @@ isles__elf_is_import(const Elf64_Sym *symbol)
 }
 
 static inline bool
-isles__elf_overlap(struct isles_span one, struct isles_span other)
+isles__elf_overlap(struct isles_part one, struct isles_part other)
 {
     return one.size > 0 && other.size > 0 && one.start < other.start + other.size
            && other.start < one.start + one.size;
@@ -75,6 +75,6 @@ isles__elf_overlap(struct isles_span one, struct isles_span other)
 /* All of the file that was read, what an edit changes in place first. */
 #define ISLES__ELF_SPANS_CHANGED 5
 #define ISLES__ELF_SPANS 9
-void isles__elf_spans(const struct isles_elf *elf, struct isles_span spans[ISLES__ELF_SPANS]);
+void isles__elf_spans(const struct isles_elf *elf, struct isles_part spans[ISLES__ELF_SPANS]);
 
 #endif

@@ -52,6 +52,10 @@ int isles_futex_wait(atomic_uint *word, unsigned value, int64_t deadline);
  * who sleeps at the same address, which every user of futexes has to bear. */
 void isles_futex_wake(atomic_uint *word);
 
+/* The path of a library that the process has loaded under that name, as the dynamic linker knows
+ * it; false if there is none, or the path is longer than `size`. */
+bool isles_loaded_library(const char *name, char *path, size_t size);
+
 /* Sleeps on the calling thread; resumes early on no signal. */
 void isles_sleep(int64_t nanoseconds);
 

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE /* memfd_create, ST_NOEXEC */
 #include "os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -221,4 +223,18 @@ isles_rename_new(int from_folder, const char *from, int to_folder, const char *t
         return -1;
     }
     return renameat(from_folder, from, to_folder, to);
+}
+
+bool
+isles_loaded_library(const char *name, char *path, size_t size)
+{
+    void *handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == NULL) {
+        return false;
+    }
+    struct link_map *map;
+    bool known = dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0
+                 && (size_t)snprintf(path, size, "%s", map->l_name) < size;
+    dlclose(handle); /* it stays: this was one more reference */
+    return known && path[0] == '/';
 }

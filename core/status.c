@@ -17,16 +17,13 @@ static const char *const texts[ISLES_STATUS_COUNT] = {
     [-ISLES_INTERRUPTED] = "interrupted by a signal",
     [-ISLES_SHUT_DOWN] = "is shut down",
     [-ISLES_SETTLING] = "is taking back memory that it lent",
-<<<<<<< HEAD
     [-ISLES_UNSUPPORTED] = "is not a shared object that isles can use on this machine",
-=======
     [-ISLES_UNSAFE] = "is not safe: somebody else could have changed what is in it",
     [-ISLES_NO_SPACE] = "no space is left (a full disk, a quota, a limit to the size of files)",
     [-ISLES_READ_ONLY] = "may not be written",
     [-ISLES_NO_EXEC] = "is on a file system from which no code may run (mounted noexec)",
     [-ISLES_TOO_MANY_FILES] = "too many open files",
     [-ISLES_IO] = "input or output failed",
->>>>>>> 14ed8c5 (core: a cache on disk for copies of extension modules)
 };
 
 const char *

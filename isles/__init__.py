@@ -12,6 +12,7 @@ The names and the behaviour are those of PEP 734 and `concurrent.interpreters`, 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from isles import _interpreters
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
 
+    from isles._extensions import Extension, Policy, set_default_extensions
     from isles.queues import (
         UNBOUND,
         UNBOUND_ERROR,
@@ -68,6 +70,7 @@ __all__ = [
     "get_main",
     "is_shareable",
     "list_all",
+    "set_default_extensions",
     "wait",
 ]
 
@@ -75,6 +78,8 @@ __version__ = "0.1.0"
 
 # Only what the standard library takes: what runs so runs with `concurrent.interpreters` as well.
 _STRICT = os.environ.get("ISLES_STRICT", "0") != "0"
+
+_EXTENSIONS = os.environ.get("ISLES_EXTENSIONS", "")
 
 # Names of isles.queues: many interpreters never need them, and `queue` costs an import.
 _LAZY = frozenset(
@@ -93,11 +98,13 @@ _LAZY = frozenset(
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name == "set_default_extensions":
+        from isles import _extensions as module
+    elif name in _LAZY:
+        from isles import queues as module
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from isles import queues
-
-    value = globals()[name] = getattr(queues, name)
+    value = globals()[name] = getattr(module, name)
     return value
 
 
@@ -174,6 +181,18 @@ class Interpreter(_interpreters.Interpreter):
             raise NotShareableError("ISLES_STRICT: prepare_main() takes shareable values only")
         _interpreters.set___main___attrs(self.id, values)
 
+    def extensions(self) -> list[Extension]:
+        """Return the extension modules that the interpreter has loaded, by name.
+
+        Each has `name`, `how` ("private" for a copy of its own, "shared" for the process's),
+        `origin` (the path of the module) and `file` (the path that was loaded).  Raises as call().
+        """
+        from isles import _extensions
+
+        if self.id == get_current().id:
+            return _extensions.loaded()
+        return self.call(_extensions.loaded)
+
     def call_in_thread(
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> threading.Thread:
@@ -188,17 +207,36 @@ class Interpreter(_interpreters.Interpreter):
         return thread
 
 
-def create(*, isolated: bool = True) -> Interpreter:
+def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interpreter:
     """Make an interpreter, idle, and return it.
 
     isolated: with its own GIL, so that it runs in parallel with all others, its own allocator, and
-    no fork, exec or daemon threads; an extension module must support that to be imported.
-    Otherwise it shares the main interpreter's GIL and imports every extension module.
+    no fork, exec or daemon threads.  Otherwise it shares the main interpreter's GIL.
+
+    extensions: how an isolated interpreter imports extension modules.
+
+    - "private", the default: one that does not support a GIL of its own (NumPy and most others) is
+      loaded as a private copy, with static data and types of its own.
+    - "strict": such a module raises ImportError, as with the standard library.
+    - a mapping of names of packages or modules to "private" (a copy, whatever the module says),
+      "shared" (as with the standard library) or "deny" (ImportError; "deny:reason" says why); the
+      longest name that fits counts, and all else is as by default.
+
+    None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
-    Takes some milliseconds.  Raises InterpreterError.  Any thread.
+    Takes some milliseconds.  Raises InterpreterError; ValueError or TypeError for another policy.
+    Any thread.
     """
-    return Interpreter._create(isolated=isolated)
+    return Interpreter._create(isolated=isolated, extensions=_rules(extensions))
+
+
+def _rules(policy: Policy | None) -> dict[str, str] | None:
+    if policy is None and not _EXTENSIONS and "isles._extensions" not in sys.modules:
+        return {}  # the default, without an import
+    from isles import _extensions
+
+    return _extensions.default() if policy is None else _extensions.rules(policy)
 
 
 def list_all() -> list[Interpreter]:

@@ -1,0 +1,125 @@
+#define _GNU_SOURCE /* dladdr */
+#include "hooks.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/copies.h"
+#include "../core/os.h"
+#include "gate.h"
+
+/* ---- being found ---- */
+
+int
+isles__hooks_init(void)
+{
+    static atomic_bool done;
+    if (atomic_load_explicit(&done, memory_order_acquire)) {
+        return 0;
+    }
+    /* CPython loaded this module for itself alone; copies look among what is loaded for all. */
+    Dl_info info;
+    if (dladdr((void *)isles_gilstate_ensure, &info) == 0
+        || dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL) == NULL) {
+        PyErr_Format(PyExc_ImportError, "isles can't offer its functions to extension modules: %s",
+                     dlerror());
+        return -1;
+    }
+    atomic_store_explicit(&done, true, memory_order_release);
+    return 0;
+}
+
+/* ---- whose a copy is ---- */
+
+struct owner {
+    unsigned slot;
+    struct isles_interp *interp; /* a reference */
+    struct owner *next;
+};
+
+static isles_mutex lock = ISLES_MUTEX_INIT;
+static struct owner *owners; /* for good: a copy's threads may outlive its interpreter */
+
+int
+isles__hooks_own(unsigned slot, struct isles_interp *interp)
+{
+    struct owner *owner = malloc(sizeof(*owner));
+    if (owner == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    isles_interp_ref(interp);
+    owner->slot = slot;
+    owner->interp = interp;
+    isles_mutex_lock(&lock);
+    owner->next = owners;
+    owners = owner;
+    isles_mutex_unlock(&lock);
+    return 0;
+}
+
+/* The interpreter whose copy the code at an address is in, or NULL.  It stays. */
+static struct isles_interp *
+owner_of_code(const void *address)
+{
+    Dl_info info;
+    unsigned slot;
+    if (dladdr(address, &info) == 0 || info.dli_fname == NULL
+        || !isles_copies_slot_of(info.dli_fname, &slot)) {
+        return NULL;
+    }
+    isles_mutex_lock(&lock);
+    const struct owner *owner = owners;
+    while (owner != NULL && owner->slot != slot) {
+        owner = owner->next;
+    }
+    isles_mutex_unlock(&lock);
+    return owner ? owner->interp : NULL;
+}
+
+/* ---- PyGILState_Ensure ---- */
+
+PyGILState_STATE
+isles_gilstate_ensure(void)
+{
+    if (PyGILState_GetThisThreadState() == NULL) {
+        struct isles_interp *interp = owner_of_code(__builtin_return_address(0));
+        if (interp != NULL) {
+            isles__gate_visit(interp);
+            /* The new thread state counts one call of PyGILState_Ensure(): the PyGILState_Release()
+             * that belongs to this one frees it. */
+            return PyGILState_UNLOCKED;
+        }
+    }
+    return PyGILState_Ensure();
+}
+
+/* ---- PyModule_Create2 ---- */
+
+static _Thread_local const char *init_name; /* of the module whose init function runs */
+
+PyObject *
+isles__hooks_call_init(PyObject *(*init)(void), const char *name)
+{
+    const char *outer = init_name; /* an init function may import another module */
+    init_name = name;
+    PyObject *module = init();
+    init_name = outer;
+    return module;
+}
+
+PyObject *
+isles_module_create2(PyModuleDef *def, int api_version)
+{
+    const char *short_name = def->m_name, *full_name = init_name;
+    const char *dot = full_name ? strrchr(full_name, '.') : NULL;
+    if (dot == NULL || strcmp(dot + 1, short_name) != 0) {
+        return PyModule_Create2(def, api_version);
+    }
+    init_name = NULL; /* for the first that it makes */
+    def->m_name = full_name;
+    PyObject *module = PyModule_Create2(def, api_version);
+    def->m_name = short_name;
+    return module;
+}

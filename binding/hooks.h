@@ -1,0 +1,31 @@
+/* What private copies of extension modules call in the place of CPython's functions.
+ *
+ * core/copies.c gives the symbols that a copy wants from Python other names; here are those. */
+#ifndef ISLES_BINDING_HOOKS_H
+#define ISLES_BINDING_HOOKS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../core/registry.h"
+
+#define ISLES_EXPORTED __attribute__((visibility("default")))
+
+/* Lets the linker find them when it loads copies; 0, or -1 with ImportError.  Cheap when done. */
+int isles__hooks_init(void);
+
+/* Says whose the copies of a slot are; for good.  0 or -1 with MemoryError. */
+int isles__hooks_own(unsigned slot, struct isles_interp *interp);
+
+/* Calls the init function of a single-phase module, which finds itself called `name`, in full. */
+PyObject *isles__hooks_call_init(PyObject *(*init)(void), const char *name);
+
+/* As PyGILState_Ensure(); on a thread of the extension's own it enters the interpreter that the
+ * calling copy belongs to, where CPython's enters main. */
+ISLES_EXPORTED PyGILState_STATE isles_gilstate_ensure(void);
+
+/* As PyModule_Create2(); gives the module its full name, which only CPython's importer can tell
+ * CPython's. */
+ISLES_EXPORTED PyObject *isles_module_create2(PyModuleDef *def, int api_version);
+
+#endif

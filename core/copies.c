@@ -1,0 +1,530 @@
+#define _GNU_SOURCE /* asprintf */
+#include "copies.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "elf_edit.h"
+#include "libraries.h"
+#include "os.h"
+
+/* Part of every key: another number when copies are made in another way. */
+#define FORMAT 1
+
+/* From this slot on copies don't stay on disk. */
+#define SLOTS_KEPT 16
+
+#define LIMIT_DEFAULT (UINT64_C(8) << 30) /* bytes, of the whole folder */
+
+/* ---- originals ---- */
+
+static int
+fail(struct isles_fault *fault, int status, const char *path)
+{
+    int error = errno;
+    if (fault != NULL) {
+        fault->error = error;
+        fault->why = NULL;
+        (void)snprintf(fault->path, sizeof(fault->path), "%s", path);
+    }
+    return status;
+}
+
+static int
+status_of(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+        return ISLES_NOT_FOUND;
+    case EMFILE:
+    case ENFILE:
+        return ISLES_TOO_MANY_FILES;
+    case ENOMEM:
+        return ISLES_NO_MEMORY;
+    default:
+        return ISLES_IO;
+    }
+}
+
+int
+isles_original_open(struct isles_original *original, const char *path, struct isles_fault *fault)
+{
+    struct stat info;
+    int status = ISLES_IO, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return fail(fault, status_of(errno), path);
+    }
+    void *data = MAP_FAILED;
+    errno = EINVAL;
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+        data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    }
+    status = data == MAP_FAILED ? fail(fault, status_of(errno), path) : ISLES_OK;
+    close(fd);
+    if (status < 0) {
+        return status;
+    }
+    struct isles_original made = {.data = data, .size = (size_t)info.st_size, .path = strdup(path)};
+    status = made.path ? isles_elf_open(&made.elf, data, made.size) : ISLES_NO_MEMORY;
+    if (status < 0) {
+        isles_original_close(&made);
+        errno = 0;
+        return fail(fault, status, path);
+    }
+    *original = made;
+    return ISLES_OK;
+}
+
+void
+isles_original_close(struct isles_original *original)
+{
+    munmap(original->data, original->size);
+    free(original->path);
+}
+
+/* ---- what was made ---- */
+
+struct made {
+    unsigned slot;
+    char *from;
+    char *path;
+    bool passing; /* to be removed once it is loaded */
+    struct made *next;
+};
+
+static isles_mutex lock = ISLES_MUTEX_INIT; /* of the two below; never held while files are read */
+static struct made *all;
+static struct isles_cache *cache;
+
+/* What was made of a file for a slot; NULL.  It stays as it is. */
+static const struct made *
+find_made(const char *from, unsigned slot)
+{
+    isles_mutex_lock(&lock);
+    const struct made *one = all;
+    while (one != NULL && !(one->slot == slot && strcmp(one->from, from) == 0)) {
+        one = one->next;
+    }
+    isles_mutex_unlock(&lock);
+    return one;
+}
+
+static int
+note_made(const char *from, unsigned slot, const char *path, bool passing)
+{
+    struct made *one = calloc(1, sizeof(*one));
+    if (one == NULL || (one->from = strdup(from)) == NULL || (one->path = strdup(path)) == NULL) {
+        free(one ? one->from : NULL);
+        free(one);
+        return ISLES_NO_MEMORY;
+    }
+    one->slot = slot;
+    one->passing = passing;
+    isles_mutex_lock(&lock);
+    one->next = all;
+    all = one;
+    isles_mutex_unlock(&lock);
+    return ISLES_OK;
+}
+
+bool
+isles_copies_slot_of(const char *path, unsigned *slot)
+{
+    isles_mutex_lock(&lock);
+    const struct made *one = all;
+    while (one != NULL && strcmp(one->path, path) != 0) {
+        one = one->next;
+    }
+    isles_mutex_unlock(&lock);
+    if (one == NULL) {
+        return false;
+    }
+    *slot = one->slot;
+    return true;
+}
+
+/* The linker goes on finding them by their names. */
+void
+isles_copies_loaded(unsigned slot)
+{
+    isles_mutex_lock(&lock);
+    for (struct made *one = all; one != NULL; one = one->next) {
+        if (one->slot == slot && one->passing) {
+            one->passing = false;
+            char *end = strrchr(one->path, '/');
+            (void)unlink(one->path);
+            *end = 0;
+            (void)rmdir(one->path); /* the folder of its key */
+            *end = '/';
+        }
+    }
+    isles_mutex_unlock(&lock);
+}
+
+static atomic_uint next_slot;
+
+unsigned
+isles_copies_slot(void)
+{
+    return atomic_fetch_add(&next_slot, 1);
+}
+
+/* ---- where they lie ---- */
+
+static bool
+in_memory(void)
+{
+    const char *where = getenv("ISLES_CACHE");
+    return where != NULL && strcmp(where, "memory") == 0;
+}
+
+/* Whether the environment names a folder. */
+static bool
+cache_folder(char *out, size_t size)
+{
+    const char *named = getenv("ISLES_CACHE_DIR"), *user = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME"), *below = "", *folder = NULL;
+    if (named != NULL && *named != 0) {
+        folder = named;
+    } else if (user != NULL && *user == '/') {
+        folder = user;
+        below = "/isles/extensions";
+    } else if (home != NULL && *home == '/') {
+        folder = home;
+        below = "/.cache/isles/extensions";
+    }
+    return folder != NULL && (size_t)snprintf(out, size, "%s%s", folder, below) < size;
+}
+
+static uint64_t
+cache_limit(void)
+{
+    const char *text = getenv("ISLES_CACHE_LIMIT");
+    char *end;
+    errno = 0;
+    unsigned long long limit = text ? strtoull(text, &end, 10) : 0;
+    return text != NULL && end != text && *end == 0 && errno == 0 ? limit : LIMIT_DEFAULT;
+}
+
+/* The process's cache, opened at the first need and never closed. */
+static int
+open_cache(struct isles_cache **out, struct isles_fault *fault)
+{
+    isles_mutex_lock(&lock);
+    *out = cache;
+    isles_mutex_unlock(&lock);
+    if (*out != NULL) {
+        return ISLES_OK;
+    }
+    char folder[PATH_MAX];
+    struct isles_cache *opened;
+    errno = ENOENT;
+    if (!cache_folder(folder, sizeof(folder))) {
+        return fail(fault, ISLES_IO, "~/.cache");
+    }
+    int status = isles_cache_open(folder, &opened, fault);
+    if (status < 0) {
+        return status;
+    }
+    isles_mutex_lock(&lock);
+    struct isles_cache *mine = opened;
+    if (cache == NULL) {
+        cache = opened;
+        mine = NULL;
+    }
+    *out = cache;
+    isles_mutex_unlock(&lock);
+    if (mine != NULL) {
+        isles_cache_close(mine); /* another thread was faster */
+    }
+    return ISLES_OK;
+}
+
+static const char *
+base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The file name of an entry: the original's, so that debuggers and profilers show it. */
+static void
+entry_name(const char *path, char name[ISLES_CACHE_NAME_MAX + 1])
+{
+    const char *base = base_name(path);
+    size_t length = strlen(base);
+    if (length > ISLES_CACHE_NAME_MAX) { /* its end tells more than its start */
+        base += length - ISLES_CACHE_NAME_MAX;
+    }
+    memcpy(name, base, strlen(base) + 1);
+}
+
+/* In memory: the file stays open, or another one would get its name, and the linker would take it
+ * for this one. */
+static int
+store_in_memory(const char *name, const unsigned char *data, size_t size, char **path,
+                struct isles_fault *fault)
+{
+    int fd, status = isles_memory_file(name, data, size, &fd);
+    if (status < 0) {
+        return fail(fault, status, name);
+    }
+    if (asprintf(path, "/proc/self/fd/%d", fd) < 0) {
+        close(fd);
+        return ISLES_NO_MEMORY;
+    }
+    return ISLES_OK;
+}
+
+/* ---- making one ---- */
+
+/* What decides how a copy looks. */
+static struct isles_digest
+key_of(const struct isles_original *original, unsigned slot,
+       const struct isles_elf_changes *changes)
+{
+    struct isles_digester digester;
+    isles_digest_init(&digester);
+    uint64_t numbers[3] = {FORMAT, slot, slot < SLOTS_KEPT ? 0 : (uint64_t)getpid()};
+    isles_digest_update(&digester, numbers, sizeof(numbers));
+    if (slot >= SLOTS_KEPT) {
+        int64_t now = isles_now(); /* nobody else's */
+        isles_digest_update(&digester, &now, sizeof(now));
+    }
+    isles_digest_update(&digester, changes->origin, strlen(changes->origin) + 1);
+    for (size_t i = 0; i < changes->needed_count; i++) {
+        const char *from = changes->needed[i].from, *to = changes->needed[i].to;
+        isles_digest_update(&digester, from, strlen(from) + 1);
+        isles_digest_update(&digester, to, strlen(to) + 1);
+    }
+    isles_digest_update(&digester, original->data, original->size);
+    return isles_digest_final(&digester);
+}
+
+/* The symbols that a copy wants from isles instead of Python: binding/hooks.c. */
+static const struct isles_elf_rename symbols[] = {
+    {"PyGILState_Ensure", "isles_gilstate_ensure"},
+    {"PyModule_Create2", "isles_module_create2"},
+};
+
+static int
+edit_and_store(const struct isles_original *original, struct isles_digest key,
+               struct isles_elf_changes *changes, char **path, struct isles_fault *fault)
+{
+    char soname[64] = "isles-", name[ISLES_CACHE_NAME_MAX + 1];
+    isles_digest_hex(key, soname + strlen(soname));
+    changes->soname = soname;
+    unsigned char *data;
+    size_t size;
+    int status = isles_elf_edit(&original->elf, changes, &data, &size);
+    if (status < 0) {
+        errno = 0;
+        return fail(fault, status, original->path);
+    }
+    entry_name(original->path, name);
+    struct isles_cache *opened;
+    if (in_memory()) {
+        status = store_in_memory(name, data, size, path, fault);
+    } else if ((status = open_cache(&opened, fault)) == 0) {
+        status = isles_cache_store(opened, key, name, data, size, path, fault);
+        if (status == 0) {
+            (void)isles_cache_trim(opened, cache_limit(), NULL);
+        }
+    }
+    free(data);
+    return status;
+}
+
+static int
+find_stored(const struct isles_original *original, struct isles_digest key, char **path,
+            struct isles_fault *fault)
+{
+    char name[ISLES_CACHE_NAME_MAX + 1];
+    struct isles_cache *opened;
+    if (in_memory()) {
+        return ISLES_NOT_FOUND;
+    }
+    int status = open_cache(&opened, fault);
+    if (status < 0) {
+        return status;
+    }
+    entry_name(original->path, name);
+    return isles_cache_find(opened, key, name, path, fault);
+}
+
+static int make(const struct isles_loader *loader, unsigned slot, char **path,
+                struct isles_fault *fault);
+
+/* Copies what a file needs, where that uses Python: the new names.  0 or a status; the names that
+ * were made so far are the caller's to free. */
+static int
+copy_needed(const struct isles_loader *loader, unsigned slot, struct isles_elf_rename *renames,
+            size_t *count, struct isles_fault *fault)
+{
+    const char *name;
+    int status = ISLES_OK;
+    for (size_t i = 0; status == 0 && (name = isles_elf_needed(&loader->of->elf, i)); i++) {
+        struct isles_original library;
+        status = isles_library_open(loader, name, &library, fault);
+        if (status == ISLES_NOT_FOUND) {
+            status = ISLES_OK; /* the process's */
+            continue;
+        }
+        if (status == 0) {
+            struct isles_loader next = {&library, loader};
+            char *path = NULL;
+            status = make(&next, slot, &path, fault);
+            if (status == 0) {
+                renames[(*count)++] = (struct isles_elf_rename){name, path};
+            }
+            isles_original_close(&library);
+        }
+    }
+    return status;
+}
+
+static size_t
+count_needed(const struct isles_elf *elf)
+{
+    size_t count = 0;
+    while (isles_elf_needed(elf, count) != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static int
+make_new(const struct isles_loader *loader, unsigned slot, struct isles_elf_rename *renames,
+         size_t *count, char **path, struct isles_fault *fault)
+{
+    const struct isles_original *original = loader->of;
+    int status = copy_needed(loader, slot, renames, count, fault);
+    if (status < 0) {
+        return status;
+    }
+    char origin[PATH_MAX];
+    if (!isles_library_origin(original, origin)) {
+        errno = ENAMETOOLONG;
+        return fail(fault, ISLES_IO, original->path);
+    }
+    struct isles_elf_changes changes = {
+        .needed = renames,
+        .needed_count = *count,
+        .symbols = symbols,
+        .symbols_count = sizeof(symbols) / sizeof(symbols[0]),
+        .origin = origin,
+        .demote_unique = true,
+    };
+    struct isles_digest key = key_of(original, slot, &changes);
+    status = find_stored(original, key, path, fault);
+    return status == ISLES_NOT_FOUND ? edit_and_store(original, key, &changes, path, fault)
+                                     : status;
+}
+
+static int
+make(const struct isles_loader *loader, unsigned slot, char **path, struct isles_fault *fault)
+{
+    const char *from = loader->of->path;
+    const struct made *before = find_made(from, slot);
+    if (before != NULL) {
+        *path = strdup(before->path);
+        return *path ? ISLES_OK : ISLES_NO_MEMORY;
+    }
+    char *found = NULL;
+    size_t count = 0, most = count_needed(&loader->of->elf);
+    struct isles_elf_rename *renames = calloc(most + 1, sizeof(*renames));
+    if (renames == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    int status = make_new(loader, slot, renames, &count, &found, fault);
+    if (status == 0) {
+        status = note_made(from, slot, found, slot >= SLOTS_KEPT && !in_memory());
+        if (status < 0) {
+            free(found);
+        } else {
+            *path = found;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        free((char *)renames[i].to);
+    }
+    free(renames);
+    return status;
+}
+
+int
+isles_copies_make(const struct isles_original *original, unsigned slot, char **path,
+                  struct isles_fault *fault)
+{
+    struct isles_loader loader = {original, NULL};
+    return make(&loader, slot, path, fault);
+}
+
+/* ---- what needs no copy ---- */
+
+static const char shareable[] = "shareable"; /* the name of such an entry */
+
+/* In the list of what was made, that nothing was. */
+#define NO_SLOT UINT_MAX
+
+static void
+note_known(const char *path)
+{
+    if (!isles_copies_is_known_shareable(path)) {
+        (void)note_made(path, NO_SLOT, "", false);
+    }
+}
+
+bool
+isles_copies_is_known_shareable(const char *path)
+{
+    return find_made(path, NO_SLOT) != NULL;
+}
+
+static struct isles_digest
+context_key(const struct isles_original *original, unsigned context)
+{
+    struct isles_digester digester;
+    isles_digest_init(&digester);
+    unsigned numbers[2] = {FORMAT, context};
+    isles_digest_update(&digester, numbers, sizeof(numbers));
+    isles_digest_update(&digester, original->data, original->size);
+    return isles_digest_final(&digester);
+}
+
+bool
+isles_copies_is_shareable(const struct isles_original *original, unsigned context)
+{
+    struct isles_cache *opened;
+    char *path = NULL;
+    bool known =
+        !in_memory() && open_cache(&opened, NULL) == 0
+        && isles_cache_find(opened, context_key(original, context), shareable, &path, NULL) == 0;
+    free(path);
+    if (known) {
+        note_known(original->path);
+    }
+    return known;
+}
+
+void
+isles_copies_note_shareable(const struct isles_original *original, unsigned context)
+{
+    struct isles_cache *opened;
+    char *path = NULL;
+    note_known(original->path);
+    if (!in_memory() && open_cache(&opened, NULL) == 0) {
+        (void)isles_cache_store(opened, context_key(original, context), shareable, "", 0, &path,
+                                NULL);
+        free(path);
+    }
+}
