@@ -142,7 +142,7 @@ test-conformance: $(OUT)/installed
 # --- style and documentation ---
 
 C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/elf/*.c tests/core/elf/*/*.c \
-                     tests/fuzz/*.[ch] bench/*.[ch])
+                     tests/extensions/*.[ch] tests/extensions/*.cpp tests/fuzz/*.[ch] bench/*.[ch])
 
 lint: $(OUT)/installed $(OUT)/lint-tools
 	scripts/check-layers

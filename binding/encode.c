@@ -496,9 +496,6 @@ static PyMethodDef lend_buffer_def = {"lend", lend_buffer, METH_O, NULL};
 static int
 open_pickler(struct encoder *e, const struct step *step)
 {
-    if (isles__local_name_datetime(e->local) < 0) {
-        return -1;
-    }
     /* A lone root shares nothing with the rest of the message. */
     bool alone = e->whole || (step->up == NULL && !e->several);
     PyObject *helper = PyImport_ImportModule("isles._pickling");

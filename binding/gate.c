@@ -312,27 +312,6 @@ static const PyInterpreterConfig shared_config = {
     .gil = PyInterpreterConfig_SHARED_GIL,
 };
 
-#if PY_VERSION_HEX < 0x030E0000
-/* 3.13 frees types of _datetime with the first interpreter that ends, though others use them: a
- * crash, always.  Without the C module `datetime` falls back to the one in Python, and so does
- * `zoneinfo`, which uses its C API. */
-static int
-hide_datetime(void)
-{
-    PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
-    return PyDict_SetItemString(modules, "_datetime", Py_None) < 0
-                   || PyDict_SetItemString(modules, "_zoneinfo", Py_None) < 0
-               ? -1
-               : 0;
-}
-#else
-static int
-hide_datetime(void)
-{
-    return 0;
-}
-#endif
-
 /* In the new interpreter. */
 static int
 set_up(const struct isles_message *setting, bool isolated)
@@ -347,9 +326,6 @@ set_up(const struct isles_message *setting, bool isolated)
         }
     }
     Py_XDECREF(tuple);
-    if (result == 0) {
-        result = hide_datetime();
-    }
     if (result < 0) {
         PyErr_Clear();
     }

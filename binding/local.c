@@ -41,34 +41,6 @@ isles__local_state(struct isles_local *local)
     return local->module ? isles__state_of_module(local->module) : NULL;
 }
 
-#if PY_VERSION_HEX < 0x030E0000
-int
-isles__local_name_datetime(struct isles_local *local)
-{
-    if (local->datetime_named) {
-        return 0;
-    }
-    PyObject *modules = PyImport_GetModuleDict();                    /* borrowed */
-    PyObject *hidden = PyDict_GetItemString(modules, "_datetime");   /* borrowed */
-    PyObject *module = PyDict_GetItemString(modules, "_pydatetime"); /* borrowed */
-    if (module == NULL || hidden != Py_None) {
-        return 0;
-    }
-    PyObject *helper = PyImport_ImportModule("isles._datetime");
-    PyObject *result = helper ? PyObject_CallMethod(helper, "rename", "(O)", module) : NULL;
-    local->datetime_named = result != NULL;
-    Py_XDECREF(helper);
-    Py_XDECREF(result);
-    return local->datetime_named ? 0 : -1;
-}
-#else
-int
-isles__local_name_datetime(struct isles_local *Py_UNUSED(local))
-{
-    return 0;
-}
-#endif
-
 static struct isles_local *
 local_new(struct isles_interp *interp)
 {

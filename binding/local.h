@@ -13,7 +13,6 @@ struct isles_local {
     struct isles_interp *interp; /* whose it is; borrowed */
     PyObject *loads;             /* pickle.loads: isles__local_loads() */
     PyObject *module;            /* isles._interpreters: isles__local_state() */
-    bool datetime_named;
     PyObject *main_module; /* not its dict: CPython's finalization clears that of a living module */
 
     /* Callables by the key of their shipment (functions.h), and the one called last. */
@@ -47,10 +46,6 @@ struct isles_local {
 
 /* The current interpreter's, which `interp` must be; NULL with an exception. */
 struct isles_local *isles__local(struct isles_interp *interp);
-
-/* On 3.13, where an interpreter has the datetime in Python (gate.c): its classes go by the name
- * `datetime`, so that they arrive in main as what main has.  Before each pickle. */
-int isles__local_name_datetime(struct isles_local *local);
 
 /* pickle.loads, borrowed; NULL with an exception. */
 PyObject *isles__local_loads(struct isles_local *local);

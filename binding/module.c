@@ -427,6 +427,23 @@ register_here(struct isles_state *state)
 /* Whether main has imported isles, and so ends interpreters when the process exits. */
 static atomic_bool main_has_isles;
 
+#if PY_VERSION_HEX < 0x030E0000
+/* 3.13 frees the types of _datetime with the last interpreter that has them, and does it wrongly: the
+ * next one that ends crashes.  Main has them until the process ends, so no other is the last. */
+static void
+keep_datetime(void)
+{
+    PyObject *module = PyImport_ImportModule("_datetime");
+    Py_XDECREF(module);
+    PyErr_Clear(); /* a Python that has none has nothing to crash */
+}
+#else
+static void
+keep_datetime(void)
+{
+}
+#endif
+
 /* A pending call: on the main thread, in the main interpreter. */
 static int
 import_in_main(void *Py_UNUSED(arg))
@@ -442,6 +459,7 @@ see_to_the_end(const struct isles_state *state)
 {
     if (state->here->id == 0) {
         atomic_store(&main_has_isles, true);
+        keep_datetime();
     } else if (!atomic_load(&main_has_isles)) {
         (void)Py_AddPendingCall(import_in_main, NULL);
     }

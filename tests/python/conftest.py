@@ -3,6 +3,7 @@
 import sys
 import textwrap
 
+import extensions_build
 import pytest
 
 import isles
@@ -30,3 +31,14 @@ def in_main():
     yield define
     for name in set(namespace) - before:
         del namespace[name]
+
+
+@pytest.fixture(scope="session")
+def traps(tmp_path_factory):
+    """The modules of tests/extensions/, compiled, in a folder on sys.path."""
+    built = extensions_build.build(tmp_path_factory.mktemp("extensions"))
+    if built is None:
+        pytest.skip("no C compiler")
+    sys.path.append(str(built.folder))
+    yield built
+    sys.path.remove(str(built.folder))
