@@ -95,6 +95,19 @@ isles_gilstate_ensure(void)
     return PyGILState_Ensure();
 }
 
+/* ---- PyInterpreterState_Main ---- */
+
+PyInterpreterState *
+isles_interpreterstate_main(void)
+{
+    PyThreadState *ts = PyThreadState_GetUnchecked();
+    if (ts != NULL) {
+        return PyThreadState_GetInterpreter(ts);
+    }
+    const struct isles_interp *interp = owner_of_code(__builtin_return_address(0));
+    return interp ? interp->state : PyInterpreterState_Main();
+}
+
 /* ---- PyModule_Create2 ---- */
 
 static _Thread_local const char *init_name; /* of the module whose init function runs */

@@ -202,10 +202,11 @@ load_copy(const struct import *import, const struct isles_original *original, Py
     void *handle = dlopen(path, load_flags());
     if (handle == NULL) {
         (void)raise_load_error(import, dlerror());
-    } else if ((*file = PyUnicode_DecodeFSDefault(path)) == NULL) {
-        handle = NULL;
+    } else {
+        isles_copies_loaded((unsigned)slot);
+        *file = PyUnicode_DecodeFSDefault(path);
+        handle = *file ? handle : NULL;
     }
-    isles_copies_loaded((unsigned)slot);
     free(path);
     return handle;
 }
@@ -333,14 +334,20 @@ restore(const struct import *import, PyObject *both)
     return module;
 }
 
+/* As CPython's, which knows the last part of the name only. */
+static void
+system_error(const struct import *import, const char *format)
+{
+    PyErr_Format(PyExc_SystemError, format, PyBytes_AS_STRING(import->init) + 1);
+}
+
 /* What CPython's importer does with the result of such an init function. */
 static PyObject *
 finish_single(const struct import *import, PyObject *module, PyObject *(*init)(void))
 {
     PyModuleDef *def = PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
     if (def == NULL) {
-        PyErr_Format(PyExc_SystemError, "initialization of %U did not return an extension module",
-                     import->name);
+        system_error(import, "initialization of %s did not return an extension module");
         Py_DECREF(module);
         return NULL;
     }
@@ -364,18 +371,15 @@ checked(const struct import *import, PyObject *result)
     if (result != NULL && failed) {
         Py_CLEAR(result);
         PyObject *cause = PyErr_GetRaisedException();
-        PyErr_Format(PyExc_SystemError, "initialization of %U raised unreported exception",
-                     import->name);
+        system_error(import, "initialization of %s raised unreported exception");
         PyObject *error = PyErr_GetRaisedException();
         PyException_SetCause(error, cause);
         PyErr_SetRaisedException(error);
     } else if (result == NULL && !failed) {
-        PyErr_Format(PyExc_SystemError, "initialization of %U failed without raising an exception",
-                     import->name);
+        system_error(import, "initialization of %s failed without raising an exception");
     } else if (result != NULL && Py_TYPE(result) == NULL) {
         result = NULL; /* a def that nobody prepared */
-        PyErr_Format(PyExc_SystemError, "init function of %U returned uninitialized object",
-                     import->name);
+        system_error(import, "init function of %s returned uninitialized object");
     }
     return result;
 }

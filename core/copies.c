@@ -17,7 +17,7 @@
 #include "os.h"
 
 /* Part of every key: another number when copies are made in another way. */
-#define FORMAT 1
+#define FORMAT 2
 
 /* From this slot on copies don't stay on disk. */
 #define SLOTS_KEPT 16
@@ -314,6 +314,7 @@ key_of(const struct isles_original *original, unsigned slot,
 static const struct isles_elf_rename symbols[] = {
     {"PyGILState_Ensure", "isles_gilstate_ensure"},
     {"PyModule_Create2", "isles_module_create2"},
+    {"PyInterpreterState_Main", "isles_interpreterstate_main"},
 };
 
 static int

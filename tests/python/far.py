@@ -342,3 +342,7 @@ def poke(buffer, at=0, value=ord("z")):
 def describe_array(value):
     kind = type(value)
     return kind.__module__, kind.__name__, value.shape, value.strides, str(value.dtype)
+
+
+def call_method(obj, name, *args):
+    return getattr(obj, name)(*args)

@@ -292,6 +292,6 @@ def own_extensions():
 
 
 def mapped(path):
-    """Whether the file is in the process's memory."""
+    """Whether the file is in the process's memory; its name may be gone by then."""
     with open("/proc/self/maps") as maps:
-        return any(line.rstrip("\n").endswith(path) for line in maps)
+        return any(line.rstrip("\n").removesuffix(" (deleted)").endswith(path) for line in maps)
