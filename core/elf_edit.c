@@ -255,7 +255,7 @@ edit_symbols(struct edit *edit)
 
 /* At the end of the file: program headers, then all texts. */
 struct addition {
-    size_t start; /* in the file, and so are the next three */
+    size_t start; /* in the file, and so are the next two */
     size_t strings;
     size_t end;
     size_t segments; /* with the new one */
@@ -274,10 +274,9 @@ align_up(uint64_t value, uint64_t align, uint64_t *out)
     return true;
 }
 
-/* The address is beyond the last segment, its bss included, by the largest alignment: on a system
- * with pages of any size that the object can be loaded on, the new segment shares none.  It is as
- * far off a multiple of the alignment as the place in the file: that needs no padding beyond PAGE.
- */
+/* The address is beyond the last segment, its bss included, by the largest alignment: whatever the
+ * size of pages that the object is made for, the new segment shares none.  It is as far off a
+ * multiple of the alignment as the place in the file, which needs no padding beyond PAGE. */
 static int
 plan_addition(const struct edit *edit, struct addition *addition)
 {

@@ -362,6 +362,25 @@ test_wrong_sections(void)
     }
 }
 
+/* One that looks right, but lies among the symbols. */
+static void
+test_section_in_the_way(void)
+{
+    struct image image;
+    struct copy copy;
+    image_make(&image, image_options(2));
+    Elf64_Shdr section = {.sh_type = SHT_STRTAB, .sh_flags = SHF_ALLOC, .sh_addr = image.strings};
+    Elf64_Half count = 1;
+    uint64_t place = image.symbols;
+    image_put(&image, place, &section, sizeof(section));
+    image_put(&image, offsetof(Elf64_Ehdr, e_shoff), &place, sizeof(place));
+    image_put(&image, offsetof(Elf64_Ehdr, e_shnum), &count, sizeof(count));
+    copy_make(&copy, image.bytes, image.size, &everything);
+    check_names(&copy.elf);
+    CHECK(memcmp(copy.bytes + place, &section, sizeof(section)) == 0);
+    copy_free(&copy);
+}
+
 /* ---- limits ---- */
 
 static int
@@ -420,24 +439,41 @@ test_no_headers_left(void)
     CHECK(try_segments(PN_XNUM - 1) == ISLES_UNSUPPORTED);
 }
 
+/* Gives how many there are. */
+static long
+fail_each(const struct image *image, const struct isles_elf_changes *changes)
+{
+    long failing = 0;
+    int status;
+    do {
+        allocations_left = failing++;
+        status = try_edit(image->bytes, image->size, changes);
+        allocations_left = -1;
+        CHECK(status == 0 || status == ISLES_NO_MEMORY);
+    } while (status < 0);
+    return failing - 1;
+}
+
+/* Texts that are longer than a buffer's own room, in each place that adds some. */
 static void
 test_every_allocation_fails_once(void)
 {
     char name[5000] = {0};
     memset(name, 'n', sizeof(name) - 1);
-    struct isles_elf_changes changes = everything;
-    changes.soname = changes.origin = name; /* more than a buffer's own room */
+    const struct isles_elf_rename library = {"libhelper.so.2", name}, symbol = {"printf", name};
+    const struct isles_elf_changes changes[] = {
+        {.soname = name},
+        {.origin = name},
+        {.needed = &library, .needed_count = 1},
+        {.symbols = &symbol, .symbols_count = 1},
+    };
     struct image image;
     image_make(&image, image_options(IMAGE_OPTIONS - 2));
-    long failing = 0;
-    int status;
-    do {
-        allocations_left = failing++;
-        status = try_edit(image.bytes, image.size, &changes);
-        allocations_left = -1;
-        CHECK(status == 0 || status == ISLES_NO_MEMORY);
-    } while (status < 0);
-    CHECK(failing > 4 && allocations_failed == failing - 1);
+    for (int i = 0; i < 4; i++) {
+        CHECK(fail_each(&image, &changes[i]) >= 3);
+    }
+    image_put_entry(&image, DT_NEEDED, 0); /* the library only where versions are */
+    CHECK(fail_each(&image, &changes[2]) == 3);
 }
 
 /* ---- damaged ones ---- */
@@ -482,6 +518,7 @@ main(void)
     test_segment();
     test_section();
     test_wrong_sections();
+    test_section_in_the_way();
     test_no_addresses_left();
     test_no_headers_left();
     test_every_allocation_fails_once();

@@ -213,7 +213,8 @@ need_outside(struct image *image)
 static void
 needs_overlap(struct image *image)
 {
-    image_put_word(image, image->needs + 8 + 4, 8);
+    image_put_word(image, image->needs + 8 + 4, 12);
+    image_put_word(image, image->needs + 12 + 12, 0); /* vn_next of the second: good otherwise */
 }
 
 static void
