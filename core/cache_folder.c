@@ -55,7 +55,7 @@ static const char *
 why_not_private(const struct stat *stat, uid_t user)
 {
     if (!S_ISDIR(stat->st_mode)) {
-        return S_ISLNK(stat->st_mode) ? "is a symbolic link" : "is not a folder";
+        return S_ISLNK(stat->st_mode) ? "is a symbolic link" : NULL; /* whoever opens it fails */
     }
     if (stat->st_uid != user) {
         return "belongs to another user";
@@ -68,7 +68,7 @@ static const char *
 why_not_above(const struct stat *stat, uid_t user)
 {
     if (!S_ISDIR(stat->st_mode)) {
-        return S_ISLNK(stat->st_mode) ? "is a symbolic link" : "is not a folder";
+        return S_ISLNK(stat->st_mode) ? "is a symbolic link" : NULL; /* whoever opens it fails */
     }
     if (stat->st_uid != user && stat->st_uid != 0) {
         return "belongs to another user";

@@ -152,7 +152,7 @@ isles_cache_trim(struct isles_cache *cache, uint64_t limit, struct isles_fault *
     if (status == 0) {
         status = isles__cache_each(cache, cache->folder, visit_key, &survey, fault);
     }
-    if (status == 0) {
+    if (status == 0 && survey.count > 0) {
         qsort(survey.entries, survey.count, sizeof(*survey.entries), compare);
         status = remove_oldest(&survey, limit, since);
     }

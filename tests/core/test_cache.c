@@ -208,22 +208,30 @@ test_trim_spares_what_others_use(void)
     isles_cache_close(newer);
 }
 
+/* The path of the only user's file. */
+static const char *
+user_file(void)
+{
+    static char path[PATH_MAX];
+    DIR *users = opendir(under_base("cache/users"));
+    CHECK(users != NULL && names_in(under_base("cache/users")) == 1);
+    for (const struct dirent *next; (next = readdir(users)) != NULL;) {
+        if (next->d_name[0] != '.') {
+            snprintf(path, sizeof(path), "%s/cache/users/%s", base, next->d_name);
+        }
+    }
+    closedir(users);
+    return path;
+}
+
 /* The time that an entry and a user have in common counts as in use, as coarse as it may be. */
 static void
 test_trim_equal_times(void)
 {
     struct stat stat;
-    char user[PATH_MAX];
     fill(under_base("cache"));
     struct isles_cache *cache = cache_in(under_base("cache"));
-    DIR *users = opendir(under_base("cache/users"));
-    for (const struct dirent *next; (next = readdir(users)) != NULL;) {
-        if (next->d_name[0] != '.') {
-            snprintf(user, sizeof(user), "%s/users/%s", isles_cache_path(cache), next->d_name);
-        }
-    }
-    closedir(users);
-    CHECK(lstat(user, &stat) == 0);
+    CHECK(lstat(user_file(), &stat) == 0);
     struct timespec same[2] = {stat.st_mtim, stat.st_mtim};
     CHECK(utimensat(AT_FDCWD, stored(cache, 5, "m", SIZE), same, 0) == 0);
     same[0].tv_sec--, same[1].tv_sec--;
@@ -232,16 +240,18 @@ test_trim_equal_times(void)
     isles_cache_close(cache);
 }
 
-/* What is found is in use even if the clock has been set back since we began. */
+/* What is found or stored is in use even if the clock has been set back since we began. */
 static void
 test_trim_after_the_clock_was_set_back(void)
 {
     fill(under_base("cache"));
     struct isles_cache *cache = cache_in(under_base("cache"));
-    cache->since += INT64_C(3600000000000); /* as if it had been opened in an hour */
+    age(user_file(), -3600); /* as if we had begun in an hour */
+    struct stat stat;
+    CHECK(lstat(user_file(), &stat) == 0);
+    cache->since = isles__cache_used(&stat);
     CHECK(find_number(cache, 4, "m", SIZE) == 0);
     (void)stored(cache, 20, "m", SIZE);
-    cache->since -= INT64_C(3590000000000);
     CHECK(isles_cache_trim(cache, 0, &fault) == 0);
     CHECK(which(cache) == 0x010 && find_number(cache, 20, "m", SIZE) == 0);
     isles_cache_close(cache);

@@ -375,7 +375,7 @@ def test_held_by_a_subclass_instance_in_a_cycle():
     class Mine(isles.Interpreter):
         pass
 
-    mine = Mine._create(isolated=True)
+    mine = Mine._create(isolated=True, extensions={})
     id = mine.id
     mine.me = mine
     ref = weakref.ref(mine)
@@ -787,7 +787,7 @@ def test_collected_with_its_type_at_the_end():
                     import isles
                     class Mine(isles.Interpreter):
                         pass
-                    mine = Mine._create(isolated=True)
+                    mine = Mine._create(isolated=True, extensions={})
                     mine.itself = mine, Mine
                     Mine.instance = mine
                     mine.exec('pass')
