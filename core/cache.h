@@ -11,8 +11,9 @@
  *
  * Several threads and processes may do anything here at the same time; they only ever see whole
  * entries.  The structure does not change while it is open: threads need no lock.  A forked child
- * may go on using it.  Every function reads or writes files: call it without a GIL.  None waits for
- * another process for longer than it takes to read one entry. */
+ * may go on using it.  Every function reads or writes files: call it without a GIL.  Only
+ * isles_cache_store() ever waits for somebody else, who is looking at what is in its way: for a
+ * second at most. */
 #ifndef ISLES_CACHE_H
 #define ISLES_CACHE_H
 
@@ -46,8 +47,7 @@ int isles_cache_open(const char *folder, struct isles_cache **cache, struct isle
 /* Gives it back.  What was found in it may then be trimmed by others, if nobody else uses it. */
 void isles_cache_close(struct isles_cache *cache);
 
-/* Its path: absolute, and without symbolic links when it was opened.  Lives as long as the cache.
- */
+/* Its path: absolute, and without symbolic links when it was opened.  Lives as long as it does. */
 const char *isles_cache_path(const struct isles_cache *cache);
 
 /* Looks for a sound entry, reads it to be sure, and notes that it is in use.  Gives its absolute

@@ -21,12 +21,16 @@
 /* Two users who aren't root and own nothing. */
 enum { NOBODY = 65534, STRANGER = 54321 };
 
-static char base[64]; /* the test's folder */
+/* The test's folder, a real path.  Like /tmp, the one above has to let other users through. */
+static char base[200];
 
 static inline void
 base_make(void)
 {
-    strcpy(base, "/tmp/isles-test-XXXXXX");
+    const char *parent = getenv("TMPDIR"); /* set it where /tmp is noexec */
+    char real[PATH_MAX];
+    CHECK(realpath(parent != NULL ? parent : "/tmp", real) != NULL && strlen(real) < 150);
+    snprintf(base, sizeof(base), "%.150s/isles-test-XXXXXX", real);
     CHECK(mkdtemp(base) != NULL);
 }
 
