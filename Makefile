@@ -141,7 +141,7 @@ test-conformance: $(OUT)/installed
 
 # --- style and documentation ---
 
-C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/elf/*.c tests/core/elf/*/*.c \
+C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/*/*.c tests/core/*/*/*.c \
                      tests/extensions/*.[ch] tests/extensions/*.cpp tests/fuzz/*.[ch] bench/*.[ch])
 
 lint: $(OUT)/installed $(OUT)/lint-tools

@@ -25,7 +25,8 @@ PyObject *isles__hooks_call_init(PyObject *(*init)(void), const char *name);
 ISLES_EXPORTED PyGILState_STATE isles_gilstate_ensure(void);
 
 /* Instead of PyInterpreterState_Main(): the interpreter that the calling copy belongs to.  Modules
- * ask for main where they take it for the only one: to warn of others (NumPy), or for new threads. */
+ * ask for main where they take it for the only one: to warn of others (NumPy), or for new threads.
+ */
 ISLES_EXPORTED PyInterpreterState *isles_interpreterstate_main(void);
 
 /* As PyModule_Create2(); gives the module its full name, which only CPython's importer can tell

@@ -481,11 +481,11 @@ import_privately(const struct import *import, bool forced)
     struct isles_original original;
     struct isles_fault fault = {0};
     int status = isles_original_open(&original, path, &fault);
-    if (status == ISLES_NOT_FOUND || status == ISLES_UNSUPPORTED || status == ISLES_MALFORMED) {
-        return import_plainly(import); /* which says what is wrong with it */
+    if (status == ISLES_NO_MEMORY || status == ISLES_TOO_MANY_FILES) {
+        return raise_fault(import, status, &fault);
     }
     if (status < 0) {
-        return raise_fault(import, status, &fault);
+        return import_plainly(import); /* which says what is wrong with the file */
     }
     PyObject *module = import_copy(import, &original, forced);
     isles_original_close(&original);

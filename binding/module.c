@@ -428,8 +428,9 @@ register_here(struct isles_state *state)
 static atomic_bool main_has_isles;
 
 #if PY_VERSION_HEX < 0x030E0000
-/* 3.13 frees the types of _datetime with the last interpreter that has them, and does it wrongly: the
- * next one that ends crashes.  Main has them until the process ends, so no other is the last. */
+/* 3.13 frees the types of _datetime with the last interpreter that has them, and does it wrongly:
+ * the next one that ends crashes.  Main has them until the process ends, so no other is the last.
+ */
 static void
 keep_datetime(void)
 {

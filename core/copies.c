@@ -38,37 +38,20 @@ fail(struct isles_fault *fault, int status, const char *path)
     return status;
 }
 
-static int
-status_of(int error)
-{
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-        return ISLES_NOT_FOUND;
-    case EMFILE:
-    case ENFILE:
-        return ISLES_TOO_MANY_FILES;
-    case ENOMEM:
-        return ISLES_NO_MEMORY;
-    default:
-        return ISLES_IO;
-    }
-}
-
 int
 isles_original_open(struct isles_original *original, const char *path, struct isles_fault *fault)
 {
     struct stat info;
     int status = ISLES_IO, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return fail(fault, status_of(errno), path);
+        return fail(fault, isles_status_of_errno(errno), path);
     }
     void *data = MAP_FAILED;
     errno = EINVAL;
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
         data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     }
-    status = data == MAP_FAILED ? fail(fault, status_of(errno), path) : ISLES_OK;
+    status = data == MAP_FAILED ? fail(fault, isles_status_of_errno(errno), path) : ISLES_OK;
     close(fd);
     if (status < 0) {
         return status;
@@ -249,6 +232,18 @@ open_cache(struct isles_cache **out, struct isles_fault *fault)
     return ISLES_OK;
 }
 
+/* The user removed the folder under a running process: the next one to ask opens it again.  Others
+ * may be inside, so it stays. */
+static void
+forget_cache(const struct isles_cache *gone)
+{
+    isles_mutex_lock(&lock);
+    if (cache == gone) {
+        cache = NULL;
+    }
+    isles_mutex_unlock(&lock);
+}
+
 static const char *
 base_name(const char *path)
 {
@@ -318,6 +313,28 @@ static const struct isles_elf_rename symbols[] = {
 };
 
 static int
+store_on_disk(struct isles_digest key, const char *name, const unsigned char *data, size_t size,
+              char **path, struct isles_fault *fault)
+{
+    struct isles_cache *opened;
+    int status = open_cache(&opened, fault);
+    if (status < 0) {
+        return status;
+    }
+    status = isles_cache_store(opened, key, name, data, size, path, fault);
+    if (status == ISLES_IO && fault->error == ENOENT) {
+        forget_cache(opened);
+        status = open_cache(&opened, fault);
+        status =
+            status < 0 ? status : isles_cache_store(opened, key, name, data, size, path, fault);
+    }
+    if (status == 0) {
+        (void)isles_cache_trim(opened, cache_limit(), NULL);
+    }
+    return status;
+}
+
+static int
 edit_and_store(const struct isles_original *original, struct isles_digest key,
                struct isles_elf_changes *changes, char **path, struct isles_fault *fault)
 {
@@ -332,15 +349,8 @@ edit_and_store(const struct isles_original *original, struct isles_digest key,
         return fail(fault, status, original->path);
     }
     entry_name(original->path, name);
-    struct isles_cache *opened;
-    if (in_memory()) {
-        status = store_in_memory(name, data, size, path, fault);
-    } else if ((status = open_cache(&opened, fault)) == 0) {
-        status = isles_cache_store(opened, key, name, data, size, path, fault);
-        if (status == 0) {
-            (void)isles_cache_trim(opened, cache_limit(), NULL);
-        }
-    }
+    status = in_memory() ? store_in_memory(name, data, size, path, fault)
+                         : store_on_disk(key, name, data, size, path, fault);
     free(data);
     return status;
 }

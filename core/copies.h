@@ -27,8 +27,8 @@ struct isles_original {
     size_t size;
 };
 
-/* Reads a file.  0; ISLES_NOT_FOUND, ISLES_UNSUPPORTED, ISLES_MALFORMED, ISLES_TOO_MANY_FILES,
- * ISLES_NO_MEMORY, ISLES_IO. */
+/* Reads a file.  0; ISLES_UNSUPPORTED, ISLES_MALFORMED: no shared object; ISLES_READ_ONLY,
+ * ISLES_TOO_MANY_FILES, ISLES_NO_MEMORY, ISLES_IO. */
 int isles_original_open(struct isles_original *original, const char *path,
                         struct isles_fault *fault);
 void isles_original_close(struct isles_original *original);
@@ -37,7 +37,7 @@ void isles_original_close(struct isles_original *original);
 unsigned isles_copies_slot(void);
 
 /* Finds or makes the copy of a file for a slot, and gives its path, to be freed.  0 or a status of
- * isles_original_open(), isles_cache_open() or isles_cache_store(). */
+ * isles_original_open(), isles_cache_open() or isles_cache_store(), and then *fault says more. */
 int isles_copies_make(const struct isles_original *original, unsigned slot, char **path,
                       struct isles_fault *fault);
 

@@ -15,8 +15,8 @@ struct isles_loader {
 };
 
 /* Opens the library `name` that a file needs, if it has to be copied with it; who calls it closes
- * it.  0; ISLES_NOT_FOUND: it need not be, or isn't there; ISLES_NO_MEMORY, ISLES_TOO_MANY_FILES,
- * ISLES_IO. */
+ * it.  0; ISLES_NOT_FOUND: it need not be, isn't there or is no shared object; ISLES_NO_MEMORY,
+ * ISLES_TOO_MANY_FILES, ISLES_IO. */
 int isles_library_open(const struct isles_loader *loader, const char *name,
                        struct isles_original *library, struct isles_fault *fault);
 

@@ -1,0 +1,171 @@
+/* Copies of a real module and of what it needs, for several slots.  The argument is the module of
+ * tests/core/copies/: it needs a library that needs one that uses Python, and one that doesn't. */
+#include "folder.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+
+#include "copies.h"
+
+int PyProbe_Value(void);
+
+int
+PyProbe_Value(void)
+{
+    return 1000;
+}
+
+static struct isles_original module;
+static struct isles_fault fault;
+
+struct copy {
+    char *path;
+    int (*count)(void); /* of the module's own */
+    int (*value)(void); /* 1000, and how often it was asked: counted two libraries below */
+    int (*plain)(void); /* of the library that all share */
+};
+
+static struct copy
+load(unsigned slot)
+{
+    struct copy copy;
+    CHECK(isles_copies_make(&module, slot, &copy.path, &fault) == 0);
+    void *handle = dlopen(copy.path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        fprintf(stderr, "%s\n", dlerror());
+    }
+    CHECK(handle != NULL);
+    *(void **)&copy.count = dlsym(handle, "module_count");
+    *(void **)&copy.value = dlsym(handle, "module_value");
+    *(void **)&copy.plain = dlsym(handle, "module_plain");
+    CHECK(copy.count != NULL && copy.value != NULL && copy.plain != NULL);
+    isles_copies_loaded(slot);
+    return copy;
+}
+
+static void
+test_each_slot_has_its_own(void)
+{
+    struct copy a = load(isles_copies_slot()), b = load(isles_copies_slot());
+    CHECK(strcmp(a.path, b.path) != 0);
+    CHECK(a.count() == 1 && a.count() == 2 && b.count() == 1);
+    CHECK(a.value() == 1001 && a.value() == 1002 && b.value() == 1001);
+    CHECK(a.plain() == 1 && b.plain() == 2 && a.plain() == 3);
+    free(a.path);
+    free(b.path);
+}
+
+static void
+test_a_slot_has_one(void)
+{
+    unsigned slot = isles_copies_slot(), found;
+    struct copy a = load(slot), b = load(slot);
+    CHECK(strcmp(a.path, b.path) == 0 && a.count == b.count);
+    CHECK(isles_copies_slot_of(a.path, &found) && found == slot);
+    CHECK(!isles_copies_slot_of(module.path, &found));
+    CHECK(access(a.path, R_OK) == 0);
+    CHECK(strstr(a.path, "copies_module") != NULL);
+    free(a.path);
+    free(b.path);
+}
+
+static void
+test_high_slots_leave_no_file(void)
+{
+    unsigned slot;
+    do {
+        slot = isles_copies_slot();
+    } while (slot < 100);
+    struct copy a = load(slot);
+    CHECK(access(a.path, F_OK) < 0);
+    CHECK(dlopen(a.path, RTLD_NOW) != NULL); /* by its name */
+    CHECK(a.count() == 1);
+    free(a.path);
+}
+
+static void
+test_a_folder_that_was_removed_is_made_again(void)
+{
+    remove_tree(under_base("cache"));
+    struct copy a = load(isles_copies_slot());
+    CHECK(a.count() == 1);
+    free(a.path);
+}
+
+static void
+test_in_memory(void)
+{
+    CHECK(setenv("ISLES_CACHE", "memory", 1) == 0);
+    struct copy a = load(isles_copies_slot()), b = load(isles_copies_slot());
+    CHECK(strncmp(a.path, "/proc/self/fd/", 14) == 0 && strcmp(a.path, b.path) != 0);
+    CHECK(a.count() == 1 && b.count() == 1 && a.value() == 1001 && b.value() == 1001);
+    CHECK(unsetenv("ISLES_CACHE") == 0);
+    free(a.path);
+    free(b.path);
+}
+
+static void
+test_shareable(void)
+{
+    struct isles_original again;
+    CHECK(!isles_copies_is_known_shareable(module.path));
+    CHECK(!isles_copies_is_shareable(&module, 7));
+    isles_copies_note_shareable(&module, 7);
+    CHECK(isles_copies_is_known_shareable(module.path));
+    CHECK(isles_copies_is_shareable(&module, 7) && !isles_copies_is_shareable(&module, 8));
+    CHECK(isles_original_open(&again, module.path, &fault) == 0);
+    CHECK(isles_copies_is_shareable(&again, 7));
+    isles_original_close(&again);
+}
+
+static void
+test_refused(void)
+{
+    struct isles_original none;
+    CHECK(isles_original_open(&none, "/nowhere", &fault) == ISLES_IO && fault.error == ENOENT);
+    CHECK(strcmp(fault.path, "/nowhere") == 0);
+    CHECK(isles_original_open(&none, base, &fault) < 0);
+    CHECK(isles_original_open(&none, "/proc/self/cmdline", &fault) < 0);
+    CHECK(isles_original_open(&none, "/etc/passwd", &fault) == ISLES_UNSUPPORTED);
+}
+
+static void
+test_unsafe_folder(void)
+{
+    char *path;
+    CHECK(mkdir(under_base("open"), 0700) == 0 && chmod(under_base("open"), 0777) == 0);
+    CHECK(setenv("ISLES_CACHE_DIR", under_base("open"), 1) == 0);
+    CHECK(isles_copies_make(&module, isles_copies_slot(), &path, &fault) == ISLES_UNSAFE);
+    CHECK(strcmp(fault.path, under_base("open")) == 0 && fault.why != NULL);
+    CHECK(setenv("ISLES_CACHE_DIR", under_base("cache"), 1) == 0);
+}
+
+static void
+test_no_folder(void)
+{
+    char *path;
+    CHECK(unsetenv("ISLES_CACHE_DIR") == 0 && unsetenv("HOME") == 0);
+    CHECK(unsetenv("XDG_CACHE_HOME") == 0);
+    CHECK(isles_copies_make(&module, isles_copies_slot(), &path, &fault) < 0);
+    CHECK(setenv("ISLES_CACHE_DIR", under_base("cache"), 1) == 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    base_make();
+    CHECK(isles_original_open(&module, argv[1], &fault) == 0);
+    test_refused();
+    test_no_folder(); /* these two before there is a cache */
+    test_unsafe_folder();
+    test_each_slot_has_its_own();
+    test_a_slot_has_one();
+    test_high_slots_leave_no_file();
+    test_a_folder_that_was_removed_is_made_again();
+    test_in_memory();
+    test_shareable();
+    isles_original_close(&module);
+    base_remove();
+    return 0;
+}
