@@ -126,7 +126,10 @@ test_refused(void)
     CHECK(strcmp(fault.path, "/nowhere") == 0);
     CHECK(isles_original_open(&none, base, &fault) < 0);
     CHECK(isles_original_open(&none, "/proc/self/cmdline", &fault) < 0);
-    CHECK(isles_original_open(&none, "/etc/passwd", &fault) == ISLES_UNSUPPORTED);
+    const char *text = under_base("text");
+    FILE *file = fopen(text, "w");
+    CHECK(file != NULL && fputs("no shared object", file) >= 0 && fclose(file) == 0);
+    CHECK(isles_original_open(&none, text, &fault) == ISLES_UNSUPPORTED);
 }
 
 static void
