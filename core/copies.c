@@ -84,9 +84,9 @@ struct made {
     struct made *next;
 };
 
-static isles_mutex lock = ISLES_MUTEX_INIT; /* of the two below; never held while files are read */
+static isles_mutex lock = ISLES_MUTEX_INIT; /* of what follows; never held while files are read */
 static struct made *all;
-static struct isles_cache *cache;
+static struct isles_cache *cache, *removed; /* the one in use, and the last one that was lost */
 
 /* What was made of a file for a slot; NULL.  It stays as it is. */
 static const struct made *
@@ -239,6 +239,7 @@ forget_cache(const struct isles_cache *gone)
 {
     isles_mutex_lock(&lock);
     if (cache == gone) {
+        removed = cache;
         cache = NULL;
     }
     isles_mutex_unlock(&lock);
