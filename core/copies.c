@@ -86,7 +86,8 @@ struct made {
 
 static isles_mutex lock = ISLES_MUTEX_INIT; /* of what follows; never held while files are read */
 static struct made *all;
-static struct isles_cache *cache, *removed; /* the one in use, and the last one that was lost */
+static struct isles_cache *cache;
+static struct isles_cache *volatile lost; /* kept for those in it; volatile, or it is left out */
 
 /* What was made of a file for a slot; NULL.  It stays as it is. */
 static const struct made *
@@ -239,7 +240,7 @@ forget_cache(const struct isles_cache *gone)
 {
     isles_mutex_lock(&lock);
     if (cache == gone) {
-        removed = cache;
+        lost = cache;
         cache = NULL;
     }
     isles_mutex_unlock(&lock);
