@@ -9,7 +9,15 @@
 #include "../core/os.h"
 #include "gate.h"
 
+static isles_mutex lock = ISLES_MUTEX_INIT; /* of `owners` */
+
 /* ---- being found ---- */
+
+static void
+forked(void)
+{
+    isles_mutex_reset(&lock); /* the list is whole at any moment: one store adds to it */
+}
 
 int
 isles__hooks_init(void)
@@ -17,6 +25,10 @@ isles__hooks_init(void)
     static atomic_bool done;
     if (atomic_load_explicit(&done, memory_order_acquire)) {
         return 0;
+    }
+    if (isles_copies_init() < 0 || isles_fork_hook(NULL, NULL, forked) < 0) {
+        PyErr_NoMemory();
+        return -1;
     }
     /* CPython loaded this module for itself alone; copies look among what is loaded for all. */
     Dl_info info;
@@ -38,7 +50,6 @@ struct owner {
     struct owner *next;
 };
 
-static isles_mutex lock = ISLES_MUTEX_INIT;
 static struct owner *owners; /* for good: a copy's threads may outlive its interpreter */
 
 int

@@ -11,7 +11,8 @@
 
 #define ISLES_EXPORTED __attribute__((visibility("default")))
 
-/* Lets the linker find them when it loads copies; 0, or -1 with ImportError.  Cheap when done. */
+/* Lets the linker find them when it loads copies, and sees to forks; 0, or -1 with ImportError or
+ * MemoryError.  Cheap when done. */
 int isles__hooks_init(void);
 
 /* Says whose the copies of a slot are; for good.  0 or -1 with MemoryError. */

@@ -14,9 +14,10 @@
 /* One import of an extension module.  Python objects are the interpreter's; borrowed if not said
  * otherwise. */
 struct import {
-    PyObject *plain; /* CPython's own create_dynamic */
-    PyObject *imp;   /* the module _imp */
-    PyObject *args;  /* of create_dynamic */
+    PyObject *plain;   /* CPython's own create_dynamic */
+    PyObject *imp;     /* the module _imp */
+    PyObject *library; /* the folder of CPython's own extension modules, with a slash */
+    PyObject *args;    /* of create_dynamic */
     PyObject *spec;
     PyObject *name; /* a reference: spec.name */
     PyObject *file; /* a reference: spec.origin */
@@ -158,7 +159,7 @@ slot_of(struct isles_local *local)
 {
     if (local->slot < 0) {
         unsigned slot = isles_copies_slot();
-        if (isles__hooks_init() < 0 || isles__hooks_own(slot, local->interp) < 0) {
+        if (isles__hooks_own(slot, local->interp) < 0) {
             return -1;
         }
         local->slot = (long)slot;
@@ -437,6 +438,14 @@ note(const struct import *import, PyObject *copy)
     return PyDict_SetItem(import->local->copies, import->name, copy);
 }
 
+/* CPython's own modules nearly all support own GILs: they need no copy to tell, and no cache. */
+static bool
+is_builtin_library(const struct import *import, const struct isles_original *original)
+{
+    return PyUnicode_Tailmatch(import->file, import->library, 0, PY_SSIZE_T_MAX, -1) == 1
+           && style_of(import, &original->elf) == MULTI_PHASE;
+}
+
 /* `forced`: a copy, whatever the module declares. */
 static PyObject *
 import_copy(const struct import *import, const struct isles_original *original, bool forced)
@@ -487,7 +496,18 @@ import_privately(const struct import *import, bool forced)
     if (status < 0) {
         return import_plainly(import); /* which says what is wrong with the file */
     }
-    PyObject *module = import_copy(import, &original, forced);
+    PyObject *module = NULL;
+    bool plainly = !forced && is_builtin_library(import, &original);
+    if (plainly) {
+        module = import_plainly(import);
+        if (module == NULL && PyErr_ExceptionMatches(PyExc_ImportError)) {
+            PyErr_Clear();
+            plainly = false;
+        }
+    }
+    if (!plainly) {
+        module = import_copy(import, &original, forced);
+    }
     isles_original_close(&original);
     return module;
 }
@@ -495,6 +515,9 @@ import_privately(const struct import *import, bool forced)
 static PyObject *
 import_by_rule(const struct import *import, PyObject *rules)
 {
+    if (PyUnicode_EqualToUTF8(import->name, "isles._interpreters")) {
+        return import_plainly(import); /* what isles keeps in statics is the process's */
+    }
     PyObject *rule = rule_of(rules, import->name);
     if (rule == NULL) {
         return PyErr_Occurred() ? NULL : import_privately(import, false);
@@ -539,13 +562,15 @@ local_here(void)
     return local;
 }
 
-/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the module _imp, the rules. */
+/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the module _imp, the rules, the
+ * folder of CPython's own extension modules. */
 static PyObject *
 create_dynamic(PyObject *self, PyObject *args)
 {
     struct import import = {
         .plain = PyTuple_GET_ITEM(self, 0),
         .imp = PyTuple_GET_ITEM(self, 1),
+        .library = PyTuple_GET_ITEM(self, 3),
         .args = args,
         .local = local_here(),
     };
@@ -578,14 +603,30 @@ static PyMethodDef create_dynamic_method = {
     "create_dynamic", create_dynamic, METH_VARARGS,
     "Create an extension module; a private copy where it needs one (isles)."};
 
+static PyObject *
+own_library(void)
+{
+    PyObject *prefix = PySys_GetObject("base_exec_prefix"), *lib = PySys_GetObject("platlibdir");
+    if (prefix == NULL || lib == NULL) {  /* borrowed */
+        return PyUnicode_FromString("?"); /* no path begins so */
+    }
+    return PyUnicode_FromFormat("%S/%S/python%d.%d/lib-dynload/", prefix, lib, PY_MAJOR_VERSION,
+                                PY_MINOR_VERSION);
+}
+
 int
 isles__loader_install(PyObject *rules)
 {
+    if (isles__hooks_init() < 0) {
+        return -1;
+    }
+    PyObject *library = own_library();
     PyObject *imp = PyImport_ImportModule("_imp"); /* importlib looks the function up each time */
     PyObject *plain = imp ? PyObject_GetAttrString(imp, "create_dynamic") : NULL;
-    PyObject *self = plain ? PyTuple_Pack(3, plain, imp, rules) : NULL;
+    PyObject *self = plain && library ? PyTuple_Pack(4, plain, imp, rules, library) : NULL;
     PyObject *own = self ? PyCFunction_New(&create_dynamic_method, self) : NULL;
     int result = own ? PyObject_SetAttrString(imp, "create_dynamic", own) : -1;
+    Py_XDECREF(library);
     Py_XDECREF(imp);
     Py_XDECREF(plain);
     Py_XDECREF(self);

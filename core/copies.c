@@ -89,6 +89,29 @@ static struct made *all;
 static struct isles_cache *cache;
 static struct isles_cache *volatile lost; /* kept for those in it; volatile, or it is left out */
 
+static void
+forked(void)
+{
+    isles_mutex_reset(&lock); /* as isles_libraries_forked() */
+    isles_libraries_forked();
+}
+
+static int hooked;
+
+static void
+hook(void)
+{
+    hooked = isles_fork_hook(NULL, NULL, forked);
+}
+
+int
+isles_copies_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, hook);
+    return hooked;
+}
+
 /* What was made of a file for a slot; NULL.  It stays as it is. */
 static const struct made *
 find_made(const char *from, unsigned slot)

@@ -27,6 +27,10 @@ struct isles_original {
     size_t size;
 };
 
+/* Once for the process, before the others; later calls give the same result.  0 or
+ * ISLES_NO_MEMORY. */
+int isles_copies_init(void);
+
 /* Reads a file.  0; ISLES_UNSUPPORTED, ISLES_MALFORMED: no shared object; ISLES_READ_ONLY,
  * ISLES_TOO_MANY_FILES, ISLES_NO_MEMORY, ISLES_IO. */
 int isles_original_open(struct isles_original *original, const char *path,

@@ -107,6 +107,12 @@ struct plain {
 static isles_mutex lock = ISLES_MUTEX_INIT;
 static struct plain *plains; /* files that were read and don't use Python; for good */
 
+void
+isles_libraries_forked(void)
+{
+    isles_mutex_reset(&lock); /* the list is whole at any moment: one store adds to it */
+}
+
 static bool
 is_plain(const char *path)
 {

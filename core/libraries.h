@@ -20,6 +20,9 @@ struct isles_loader {
 int isles_library_open(const struct isles_loader *loader, const char *name,
                        struct isles_original *library, struct isles_fault *fault);
 
+/* In a forked child: whoever held the lock isn't there. */
+void isles_libraries_forked(void);
+
 /* The folder that $ORIGIN means for a file, into PATH_MAX bytes; false if it is too long. */
 bool isles_library_origin(const struct isles_original *original, char *folder);
 

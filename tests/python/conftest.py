@@ -33,6 +33,14 @@ def in_main():
         del namespace[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copies_of_the_session(tmp_path_factory):
+    """Private copies of extension modules don't stay among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISLES_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def traps(tmp_path_factory):
     """The modules of tests/extensions/, compiled, in a folder on sys.path."""
