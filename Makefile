@@ -98,7 +98,7 @@ $(OUT)/asan/installed: $(OUT)/tools $(SOURCES)
 # CPython itself keeps memory until it exits: no leak detection there.  Its limit of recursion knows nothing of the
 # larger frames: a larger stack.
 asan_env = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-           ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+           ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
            PYTHONMALLOC=malloc PYTHONPATH=$(OUT)/asan/site
 comma := ,
 
