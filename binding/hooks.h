@@ -34,4 +34,14 @@ ISLES_EXPORTED PyInterpreterState *isles_interpreterstate_main(void);
  * CPython's. */
 ISLES_EXPORTED PyObject *isles_module_create2(PyModuleDef *def, int api_version);
 
+/* As PyModule_FromDefAndSpec2(); never refuses a module for lack of support for interpreters. An
+ * extension module may make other ones: PyO3's submodules. */
+ISLES_EXPORTED PyObject *isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec,
+                                                         int api_version);
+
+#if PY_VERSION_HEX >= 0x030F0000
+/* As PyModule_FromSlotsAndSpec(), likewise. */
+ISLES_EXPORTED PyObject *isles_module_from_slots_and_spec(const PySlot *slots, PyObject *spec);
+#endif
+
 #endif

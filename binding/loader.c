@@ -15,7 +15,6 @@
  * otherwise. */
 struct import {
     PyObject *plain;   /* CPython's own create_dynamic */
-    PyObject *imp;     /* the module _imp */
     PyObject *library; /* the folder of CPython's own extension modules, with a slash */
     PyObject *args;    /* of create_dynamic */
     PyObject *spec;
@@ -241,34 +240,6 @@ supports_own_gil(const PyModuleDef *def)
     return false;
 }
 
-/* Has CPython not refuse a module that doesn't support interpreters; this one is a copy.  It looks
- * before it runs any code of the module's, and nothing in between lets another thread in. */
-static int
-override_check(const struct import *import, int value)
-{
-    PyObject *error = PyErr_GetRaisedException();
-    PyObject *old =
-        PyObject_CallMethod(import->imp, "_override_multi_interp_extensions_check", "i", value);
-    bool failed = old == NULL;
-    Py_XDECREF(old);
-    if (error != NULL) {
-        PyErr_Clear();
-        PyErr_SetRaisedException(error);
-    }
-    return failed ? -1 : 0;
-}
-
-static PyObject *
-module_of_def(const struct import *import, PyModuleDef *def)
-{
-    if (override_check(import, -1) < 0) {
-        return NULL;
-    }
-    PyObject *module = PyModule_FromDefAndSpec(def, import->spec);
-    (void)override_check(import, 0);
-    return module;
-}
-
 #if PY_VERSION_HEX >= 0x030F0000
 static bool
 slots_support_own_gil(const PySlot *slot)
@@ -279,17 +250,6 @@ slots_support_own_gil(const PySlot *slot)
         }
     }
     return false;
-}
-
-static PyObject *
-module_of_slots(const struct import *import, const PySlot *slots)
-{
-    if (override_check(import, -1) < 0) {
-        return NULL;
-    }
-    PyObject *module = PyModule_FromSlotsAndSpec(slots, import->spec);
-    (void)override_check(import, 0);
-    return module;
 }
 #endif
 
@@ -398,7 +358,7 @@ initialize(const struct import *import, void *handle, bool *shareable)
             return checked(import, NULL);
         }
         *shareable = *shareable && slots_support_own_gil(slots);
-        return *shareable ? NULL : module_of_slots(import, slots);
+        return *shareable ? NULL : isles_module_from_slots_and_spec(slots, import->spec);
     }
 #endif
     PyObject *(*init)(void) = find_function(import, handle, "PyInit");
@@ -417,7 +377,8 @@ initialize(const struct import *import, void *handle, bool *shareable)
     }
     PyModuleDef *def = (PyModuleDef *)result; /* static: nobody counts it */
     *shareable = *shareable && supports_own_gil(def);
-    return *shareable ? NULL : module_of_def(import, def);
+    return *shareable ? NULL
+                      : isles_module_from_def_and_spec2(def, import->spec, PYTHON_API_VERSION);
 }
 
 /* ---- one import ---- */
@@ -562,15 +523,14 @@ local_here(void)
     return local;
 }
 
-/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the module _imp, the rules, the
- * folder of CPython's own extension modules. */
+/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the rules, the folder of CPython's own
+ * extension modules. */
 static PyObject *
 create_dynamic(PyObject *self, PyObject *args)
 {
     struct import import = {
         .plain = PyTuple_GET_ITEM(self, 0),
-        .imp = PyTuple_GET_ITEM(self, 1),
-        .library = PyTuple_GET_ITEM(self, 3),
+        .library = PyTuple_GET_ITEM(self, 2),
         .args = args,
         .local = local_here(),
     };
@@ -590,7 +550,7 @@ create_dynamic(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_TypeError, "the name of a module's spec must be a str");
     }
     if (import.init != NULL) {
-        module = import_by_rule(&import, PyTuple_GET_ITEM(self, 2));
+        module = import_by_rule(&import, PyTuple_GET_ITEM(self, 1));
     }
     Py_XDECREF(import.name);
     Py_XDECREF(import.file);
@@ -623,7 +583,7 @@ isles__loader_install(PyObject *rules)
     PyObject *library = own_library();
     PyObject *imp = PyImport_ImportModule("_imp"); /* importlib looks the function up each time */
     PyObject *plain = imp ? PyObject_GetAttrString(imp, "create_dynamic") : NULL;
-    PyObject *self = plain && library ? PyTuple_Pack(4, plain, imp, rules, library) : NULL;
+    PyObject *self = plain && library ? PyTuple_Pack(3, plain, rules, library) : NULL;
     PyObject *own = self ? PyCFunction_New(&create_dynamic_method, self) : NULL;
     int result = own ? PyObject_SetAttrString(imp, "create_dynamic", own) : -1;
     Py_XDECREF(library);

@@ -17,7 +17,7 @@
 #include "os.h"
 
 /* Part of every key: another number when copies are made in another way. */
-#define FORMAT 2
+#define FORMAT 3
 
 /* From this slot on copies don't stay on disk. */
 #define SLOTS_KEPT 16
@@ -335,6 +335,8 @@ static const struct isles_elf_rename symbols[] = {
     {"PyGILState_Ensure", "isles_gilstate_ensure"},
     {"PyModule_Create2", "isles_module_create2"},
     {"PyInterpreterState_Main", "isles_interpreterstate_main"},
+    {"PyModule_FromDefAndSpec2", "isles_module_from_def_and_spec2"},
+    {"PyModule_FromSlotsAndSpec", "isles_module_from_slots_and_spec"},
 };
 
 static int

@@ -39,6 +39,11 @@ def declares(support):
     return (f"-DTRAP_SUPPORT=Py_MOD_{support}",)
 
 
+NESTED = [
+    Module("traps.nested", "nested.c"),
+    Module("traps.nested_slots", "nested.c", ("-DTRAP_SLOTS",), since=(3, 15)),
+]
+
 # What an isolated interpreter has to get a copy of.
 COPIED = [
     Module("traps.counter", "counter.c"),
@@ -60,6 +65,7 @@ COPIED = [
     Module("traps.initial_exec", "thread_local.c", ("-DTRAP_ROOM=8", "-ftls-model=initial-exec")),
     Module("traps.own_thread", "own_thread.c", ("-pthread",)),
     Module("traps.pair", "pair.c"),
+    *NESTED,
 ]
 
 # What declares that it supports an own GIL.

@@ -41,6 +41,12 @@ def anew(name):
     return first, importlib.import_module(name)
 
 
+def made_inside(name):
+    """The name of the module that it made in its `inner`, and whether that has been executed."""
+    inner = importlib.import_module(name).inner
+    return inner.__name__, inner.executed
+
+
 # ---- identity ----
 
 

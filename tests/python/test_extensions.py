@@ -156,6 +156,16 @@ def test_two_modules_in_one_file(place):
     assert place.call(far_traps.second_of_pair) == ("traps.second", True, [0, 1, 2])
 
 
+@pytest.fixture(params=extensions_build.names(extensions_build.NESTED))
+def nested(request):
+    return request.param
+
+
+def test_module_made_by_a_module(place, nested):
+    """It is no more refused than the one that makes it."""
+    assert place.call(far_traps.made_inside, nested) == (nested, 1)
+
+
 # ---- single-phase ----
 
 
