@@ -317,7 +317,8 @@ finish_single(const struct import *import, PyObject *module, PyObject *(*init)(v
         PyErr_Clear();
     }
     if ((PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0)
-        || remember(import, module, def) < 0) {
+        || remember(import, module, def) < 0
+        || PyObject_SetItem(PyImport_GetModuleDict(), import->name, module) < 0) {
         Py_CLEAR(module);
     }
     return module;

@@ -178,6 +178,14 @@ def single_again():
     return first.Heap is second.Heap, first.Static is second.Static, second.inits()
 
 
+def single_without_import():
+    """Loaded from its file, not imported, it is a module to import all the same."""
+    file = importlib.util.find_spec("traps.sub.single").origin
+    spec = importlib.util.spec_from_file_location("single", file)
+    module = importlib.util.module_from_spec(spec)
+    return sys.modules.pop("single", None) is module
+
+
 def value_of(number):
     """Of a Static or Heap that came from elsewhere, if it is this interpreter's."""
     module = importlib.import_module("traps.sub.single")

@@ -178,6 +178,11 @@ def test_single_import_anew(place):
     assert place.call(far_traps.single_again) == (True, True, 1)
 
 
+def test_single_without_import(place):
+    """NumPy's tests count on it."""
+    assert place.call(far_traps.single_without_import) is True
+
+
 def test_find_module(place):
     assert place.call(far_traps.found_by_state) == [True] * 4
 
