@@ -150,9 +150,11 @@ isles_module_create2(PyModuleDef *def, int api_version)
 
 /* ---- PyModule_FromDefAndSpec2, PyModule_FromSlotsAndSpec ---- */
 
-/* Sets what the current interpreter's check of modules for support says, -1 for "never mind", and
- * gives what it was.  Keeps the exception that is set. */
-static int
+/* Sets what the current interpreter's check of modules for support says: -1 for "never mind", 0 for
+ * what the interpreter was made with.  Keeps the exception that is set.  CPython checks before it
+ * runs any code of the module's, and from here to there no other thread gets in; so who comes back
+ * from such code sets 0, whatever others do meanwhile. */
+static void
 override_check(int value)
 {
     PyObject *error = PyErr_GetRaisedException();
@@ -160,20 +162,18 @@ override_check(int value)
     PyObject *old =
         imp ? PyObject_CallMethod(imp, "_override_multi_interp_extensions_check", "i", value)
             : NULL;
-    long before = old ? PyLong_AsLong(old) : 0;
     Py_XDECREF(imp);
     Py_XDECREF(old);
     PyErr_Clear(); /* it exists for CPython's tests; without it the check says what is wrong */
     PyErr_SetRaisedException(error);
-    return (int)before;
 }
 
 PyObject *
 isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec, int api_version)
 {
-    int before = override_check(-1);
+    override_check(-1);
     PyObject *module = PyModule_FromDefAndSpec2(def, spec, api_version);
-    (void)override_check(before);
+    override_check(0);
     return module;
 }
 
@@ -181,9 +181,9 @@ isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec, int api_versio
 PyObject *
 isles_module_from_slots_and_spec(const PySlot *slots, PyObject *spec)
 {
-    int before = override_check(-1);
+    override_check(-1);
     PyObject *module = PyModule_FromSlotsAndSpec(slots, spec);
-    (void)override_check(before);
+    override_check(0);
     return module;
 }
 #endif
