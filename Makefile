@@ -29,6 +29,7 @@ help:
 	@echo "make test     build isles and run all tests"
 	@echo "make matrix   run the tests on CPython 3.13, 3.14 and 3.15 (VERSIONS='3.15 3.14-dbg'; as root)"
 	@echo "make conformance  run CPython's own tests of concurrent.interpreters with isles (in the matrix's 3.15)"
+	@echo "make numpy-suite  run NumPy's own tests in isolated interpreters (in the matrix's 3.14 and 3.15)"
 	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
 	@echo "make tsan     run core's tests under ThreadSanitizer"
 	@echo "make fuzz     feed the decoders arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
@@ -139,6 +140,13 @@ conformance:
 test-conformance: $(OUT)/installed
 	cd tests && $(python) -P conformance/run.py $(OUT)/conformance $(TESTS)
 
+# make test-numpy runs them on this machine's Python; ARGS=--slow adds those that NumPy calls slow.
+numpy-suite:
+	@TARGETS=test-numpy MATRIX_LIMIT=3600 scripts/matrix $(or $(VERSIONS),3.14 3.15)
+
+test-numpy: $(OUT)/installed
+	cd tests && $(python) -P numpy/run.py $(OUT)/numpy $(ARGS)
+
 # --- style and documentation ---
 
 C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/*/*.c tests/core/*/*/*.c \
@@ -168,4 +176,4 @@ clean:
 	rm -rf build
 
 .PHONY: help run test bench need-python test-python test-core tsan asan asan-core asan-python fuzz \
-        fuzz-seeds matrix conformance test-conformance lint format docs clean
+        fuzz-seeds matrix conformance test-conformance numpy-suite test-numpy lint format docs clean
