@@ -608,7 +608,7 @@ isles__gate_settle(struct isles_interp *interp)
         isles__gate_leave(&pass);
     } else if ((status == ISLES_BUSY || status == ISLES_SETTLING)
                && isles_interp_pin(interp) == 0) {
-        isles__private_pending_call(interp->state, settle_pending);
+        (void)isles__private_pending_call(interp->state, settle_pending, NULL);
         isles_interp_unpin(interp);
     } else if (thread != NULL) {
         reclaim(interp, thread);

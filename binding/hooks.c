@@ -8,6 +8,7 @@
 #include "../core/copies.h"
 #include "../core/os.h"
 #include "gate.h"
+#include "private.h"
 
 static isles_mutex lock = ISLES_MUTEX_INIT; /* of `owners` */
 
@@ -150,12 +151,10 @@ isles_module_create2(PyModuleDef *def, int api_version)
 
 /* ---- PyModule_FromDefAndSpec2, PyModule_FromSlotsAndSpec ---- */
 
-/* Sets what the current interpreter's check of modules for support says: -1 for "never mind", 0 for
- * what the interpreter was made with.  Keeps the exception that is set.  CPython checks before it
- * runs any code of the module's, and from here to there no other thread gets in; so who comes back
- * from such code sets 0, whatever others do meanwhile. */
-static void
-override_check(int value)
+/* CPython checks before it runs any code of the module's, and from here to there no other thread
+ * gets in; so who comes back from such code sets 0, whatever others do meanwhile. */
+void
+isles__hooks_override_check(int value)
 {
     PyObject *error = PyErr_GetRaisedException();
     PyObject *imp = PyImport_ImportModule("_imp");
@@ -164,16 +163,16 @@ override_check(int value)
             : NULL;
     Py_XDECREF(imp);
     Py_XDECREF(old);
-    PyErr_Clear(); /* it exists for CPython's tests; without it the check says what is wrong */
+    PyErr_Clear(); /* it exists for CPython's tests; without it CPython refuses the module */
     PyErr_SetRaisedException(error);
 }
 
 PyObject *
 isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec, int api_version)
 {
-    override_check(-1);
+    isles__hooks_override_check(-1);
     PyObject *module = PyModule_FromDefAndSpec2(def, spec, api_version);
-    override_check(0);
+    isles__hooks_override_check(0);
     return module;
 }
 
@@ -181,9 +180,28 @@ isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec, int api_versio
 PyObject *
 isles_module_from_slots_and_spec(const PySlot *slots, PyObject *spec)
 {
-    override_check(-1);
+    isles__hooks_override_check(-1);
     PyObject *module = PyModule_FromSlotsAndSpec(slots, spec);
-    override_check(0);
+    isles__hooks_override_check(0);
     return module;
 }
 #endif
+
+/* ---- Py_AddPendingCall ---- */
+
+int
+isles_add_pending_call(int (*func)(void *), void *arg)
+{
+    /* By its own address: the caller may be compiled to a jump, from a destructor that libc runs.
+     */
+    struct isles_interp *interp = owner_of_code((void *)func);
+    if (interp == NULL) {
+        return Py_AddPendingCall(func, arg);
+    }
+    if (isles_interp_pin(interp) < 0) {
+        return 0;
+    }
+    int result = isles__private_pending_call(interp->state, func, arg);
+    isles_interp_unpin(interp);
+    return result;
+}

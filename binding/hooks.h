@@ -21,6 +21,10 @@ int isles__hooks_own(unsigned slot, struct isles_interp *interp);
 /* Calls the init function of a single-phase module, which finds itself called `name`, in full. */
 PyObject *isles__hooks_call_init(PyObject *(*init)(void), const char *name);
 
+/* Has CPython not refuse a module that doesn't support interpreters (-1), or again do as the
+ * current interpreter was made to (0).  An exception stays. */
+void isles__hooks_override_check(int value);
+
 /* As PyGILState_Ensure(); on a thread of the extension's own it enters the interpreter that the
  * calling copy belongs to, where CPython's enters main. */
 ISLES_EXPORTED PyGILState_STATE isles_gilstate_ensure(void);
@@ -34,14 +38,16 @@ ISLES_EXPORTED PyInterpreterState *isles_interpreterstate_main(void);
  * CPython's. */
 ISLES_EXPORTED PyObject *isles_module_create2(PyModuleDef *def, int api_version);
 
-/* As PyModule_FromDefAndSpec2(); never refuses a module for lack of support for interpreters. An
- * extension module may make other ones: PyO3's submodules. */
+/* As PyModule_FromDefAndSpec2() and PyModule_FromSlotsAndSpec(), also for what doesn't support
+ * interpreters: a copy, or a module that a copy makes inside its own (PyO3's submodules). */
 ISLES_EXPORTED PyObject *isles_module_from_def_and_spec2(PyModuleDef *def, PyObject *spec,
                                                          int api_version);
-
 #if PY_VERSION_HEX >= 0x030F0000
-/* As PyModule_FromSlotsAndSpec(), likewise. */
 ISLES_EXPORTED PyObject *isles_module_from_slots_and_spec(const PySlot *slots, PyObject *spec);
 #endif
+
+/* As Py_AddPendingCall(), which calls in main: in the interpreter whose copy `func` is in.  Of an
+ * interpreter that has ended, as of a finalized CPython, none is ever called. */
+ISLES_EXPORTED int isles_add_pending_call(int (*func)(void *), void *arg);
 
 #endif

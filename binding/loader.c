@@ -394,6 +394,17 @@ style_of(const struct import *import, const struct isles_elf *elf)
                : SINGLE_PHASE;
 }
 
+/* Names by which code gets at another module's pointers to keep them in static data, whatever it
+ * declares: the headers of NumPy and what Cython generates do so.  The other module is a copy, so
+ * this one has to be. */
+static bool
+keeps_pointers(const struct isles_original *original)
+{
+    return isles_original_contains(original, "_ARRAY_API")
+           || isles_original_contains(original, "_UFUNC_API")
+           || isles_original_contains(original, "__pyx_capi__");
+}
+
 static int
 note(const struct import *import, PyObject *copy)
 {
@@ -416,6 +427,7 @@ import_copy(const struct import *import, const struct isles_original *original, 
     if (shareable && isles_copies_is_shareable(original, PY_VERSION_HEX)) {
         return import_plainly(import);
     }
+    shareable = shareable && !keeps_pointers(original);
     PyObject *file = NULL, *module = NULL;
     void *handle = load_copy(import, original, &file);
     if (handle != NULL) {
@@ -524,8 +536,8 @@ local_here(void)
     return local;
 }
 
-/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the rules, the folder of CPython's own
- * extension modules. */
+/* _imp.create_dynamic(spec, file=None).  self: CPython's own, the rules, the folder of CPython's
+ * own extension modules. */
 static PyObject *
 create_dynamic(PyObject *self, PyObject *args)
 {
@@ -564,6 +576,80 @@ static PyMethodDef create_dynamic_method = {
     "create_dynamic", create_dynamic, METH_VARARGS,
     "Create an extension module; a private copy where it needs one (isles)."};
 
+/* ---- modules built into Python ---- */
+
+static PyObject *
+refuse_call(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "faulthandler is the process's: this works in the main interpreter only");
+    return NULL;
+}
+
+static PyMethodDef refused_method = {"refused", (PyCFunction)(void (*)(void))refuse_call,
+                                     METH_VARARGS | METH_KEYWORDS, NULL};
+
+/* CPython refuses it, and packages (joblib) import it without using it.  What of it has the process
+ * keep objects would crash when the interpreter ends. */
+static PyObject *
+create_faulthandler(PyObject *plain, PyObject *args)
+{
+    static const char *const names[] = {"enable",
+                                        "disable",
+                                        "register",
+                                        "unregister",
+                                        "dump_traceback_later",
+                                        "cancel_dump_traceback_later"};
+    isles__hooks_override_check(-1);
+    PyObject *module = PyObject_CallObject(plain, args);
+    isles__hooks_override_check(0);
+    PyObject *refused = module ? PyCFunction_New(&refused_method, NULL) : NULL;
+    for (size_t i = 0; refused != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
+        if (PyObject_SetAttrString(module, names[i], refused) < 0) {
+            Py_CLEAR(refused);
+        }
+    }
+    if (refused == NULL) {
+        Py_CLEAR(module);
+    }
+    Py_XDECREF(refused);
+    return module;
+}
+
+/* _imp.create_builtin(spec).  self: as above. */
+static PyObject *
+create_builtin(PyObject *self, PyObject *args)
+{
+    struct import import = {.plain = PyTuple_GET_ITEM(self, 0), .args = args, .file = Py_None};
+    if (!PyArg_ParseTuple(args, "O:create_builtin", &import.spec)) {
+        return NULL;
+    }
+    import.name = PyObject_GetAttrString(import.spec, "name");
+    PyObject *rule = NULL, *module = NULL;
+    if (import.name != NULL && PyUnicode_Check(import.name)) {
+        rule = rule_of(PyTuple_GET_ITEM(self, 1), import.name);
+    }
+    const char *text = rule ? PyUnicode_AsUTF8(rule) : "";
+    if (!PyErr_Occurred()) {
+        if (strncmp(text, "deny", 4) == 0) {
+            module = refuse(&import, rule);
+        } else if (PyUnicode_Check(import.name)
+                   && PyUnicode_EqualToUTF8(import.name, "faulthandler")
+                   && strcmp(text, "shared") != 0) {
+            module = create_faulthandler(import.plain, args);
+        } else {
+            module = import_plainly(&import);
+        }
+    }
+    Py_XDECREF(import.name);
+    return module;
+}
+
+static PyMethodDef create_builtin_method = {"create_builtin", create_builtin, METH_VARARGS,
+                                            "Create a module that is built into Python (isles)."};
+
+/* ---- in place of CPython's ---- */
+
 static PyObject *
 own_library(void)
 {
@@ -575,23 +661,32 @@ own_library(void)
                                 PY_MINOR_VERSION);
 }
 
-int
-isles__loader_install(PyObject *rules)
+/* Puts a function in the place of one of _imp's, which importlib looks up each time; its self
+ * begins with that one. */
+static int
+replace(PyMethodDef *method, PyObject *rules, PyObject *library)
 {
-    if (isles__hooks_init() < 0) {
-        return -1;
-    }
-    PyObject *library = own_library();
-    PyObject *imp = PyImport_ImportModule("_imp"); /* importlib looks the function up each time */
-    PyObject *plain = imp ? PyObject_GetAttrString(imp, "create_dynamic") : NULL;
-    PyObject *self = plain && library ? PyTuple_Pack(3, plain, rules, library) : NULL;
-    PyObject *own = self ? PyCFunction_New(&create_dynamic_method, self) : NULL;
-    int result = own ? PyObject_SetAttrString(imp, "create_dynamic", own) : -1;
-    Py_XDECREF(library);
+    PyObject *imp = PyImport_ImportModule("_imp");
+    PyObject *plain = imp ? PyObject_GetAttrString(imp, method->ml_name) : NULL;
+    PyObject *self = plain ? PyTuple_Pack(3, plain, rules, library) : NULL;
+    PyObject *own = self ? PyCFunction_New(method, self) : NULL;
+    int result = own ? PyObject_SetAttrString(imp, method->ml_name, own) : -1;
     Py_XDECREF(imp);
     Py_XDECREF(plain);
     Py_XDECREF(self);
     Py_XDECREF(own);
+    return result;
+}
+
+int
+isles__loader_install(PyObject *rules)
+{
+    PyObject *library = isles__hooks_init() == 0 ? own_library() : NULL;
+    int result = library && replace(&create_dynamic_method, rules, library) == 0
+                         && replace(&create_builtin_method, rules, library) == 0
+                     ? 0
+                     : -1;
+    Py_XDECREF(library);
     return result;
 }
 

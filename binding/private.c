@@ -164,10 +164,10 @@ isles__private_signal_waits(void)
     return _Py_atomic_load_int_relaxed(&_PyRuntime.signals.is_tripped) != 0;
 }
 
-void
-isles__private_pending_call(void *interp, int (*func)(void *))
+int
+isles__private_pending_call(void *interp, int (*func)(void *), void *arg)
 {
-    (void)_PyEval_AddPendingCall(interp, func, NULL, 0);
+    return _PyEval_AddPendingCall(interp, func, arg, 0) == _Py_ADD_PENDING_SUCCESS ? 0 : -1;
 }
 
 void

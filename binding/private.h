@@ -53,9 +53,10 @@ int isles__private_threads(void *interp, struct isles_thread_state **threads, si
 /* Whether a signal with a Python handler waits to be handled.  Any thread, no GIL. */
 bool isles__private_signal_waits(void);
 
-/* Has a thread of the interpreter (PyInterpreterState *) call func(NULL) between two bytecodes; it
- * returns -1 with an exception set, or 0.  Any thread, no GIL; lost if too many wait already. */
-void isles__private_pending_call(void *interp, int (*func)(void *));
+/* Has a thread of the interpreter (PyInterpreterState *) call func(arg) between two bytecodes; it
+ * returns -1 with an exception set, or 0.  Any thread, no GIL.  0, or -1 if too many wait already.
+ */
+int isles__private_pending_call(void *interp, int (*func)(void *), void *arg);
 
 /* Lets main's finalization not wait for a thread that will never come back.  Since 3.15 it counts
  * the thread states of non-daemon threads; before, threading's list is all (isles/_exit.py). */

@@ -105,7 +105,7 @@ look(void)
     }
     /* It may be that the main thread has just left it, and that somebody ends it. */
     if (isles_interp_pin(interp) == 0) {
-        isles__private_pending_call(interp->state, deliver);
+        (void)isles__private_pending_call(interp->state, deliver, NULL);
         isles_interp_unpin(interp);
     }
     isles_interp_unref(interp);

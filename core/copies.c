@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* asprintf */
+#define _GNU_SOURCE /* asprintf, memmem */
 #include "copies.h"
 
 #include <errno.h>
@@ -72,6 +72,12 @@ isles_original_close(struct isles_original *original)
 {
     munmap(original->data, original->size);
     free(original->path);
+}
+
+bool
+isles_original_contains(const struct isles_original *original, const char *text)
+{
+    return memmem(original->data, original->size, text, strlen(text)) != NULL;
 }
 
 /* ---- what was made ---- */
@@ -334,6 +340,9 @@ key_of(const struct isles_original *original, unsigned slot,
 static const struct isles_elf_rename symbols[] = {
     {"PyGILState_Ensure", "isles_gilstate_ensure"},
     {"PyModule_Create2", "isles_module_create2"},
+    {"PyModule_FromDefAndSpec2", "isles_module_from_def_and_spec2"},
+    {"PyModule_FromSlotsAndSpec", "isles_module_from_slots_and_spec"},
+    {"Py_AddPendingCall", "isles_add_pending_call"},
     {"PyInterpreterState_Main", "isles_interpreterstate_main"},
     {"PyModule_FromDefAndSpec2", "isles_module_from_def_and_spec2"},
     {"PyModule_FromSlotsAndSpec", "isles_module_from_slots_and_spec"},

@@ -37,6 +37,9 @@ int isles_original_open(struct isles_original *original, const char *path,
                         struct isles_fault *fault);
 void isles_original_close(struct isles_original *original);
 
+/* Whether this text is somewhere in the file. */
+bool isles_original_contains(const struct isles_original *original, const char *text);
+
 /* A slot that nobody had before. */
 unsigned isles_copies_slot(void);
 

@@ -1,6 +1,11 @@
 /* A module that says what it supports (TRAP_SUPPORT), and has static memory all the same. */
 #include "traps.h"
 
+#ifdef TRAP_KEEPS
+/* What code has that keeps another module's pointers. */
+const char trap_keeps[] = TRAP_KEEPS;
+#endif
+
 static PyMethodDef methods[] = {
     TRAP_BUMP,
     {NULL},

@@ -39,13 +39,19 @@ def declares(support):
     return (f"-DTRAP_SUPPORT=Py_MOD_{support}",)
 
 
-NESTED = [
-    Module("traps.nested", "nested.c"),
-    Module("traps.nested_slots", "nested.c", ("-DTRAP_SLOTS",), since=(3, 15)),
+# What declares that it supports an own GIL, and doesn't.
+KEEPING = [
+    Module(
+        f"traps.keeps{name.lower()}",
+        "declares.c",
+        (*declares("PER_INTERPRETER_GIL_SUPPORTED"), f'-DTRAP_KEEPS="{name}"'),
+    )
+    for name in ("_ARRAY_API", "_UFUNC_API", "__pyx_capi__")
 ]
 
 # What an isolated interpreter has to get a copy of.
 COPIED = [
+    *KEEPING,
     Module("traps.counter", "counter.c"),
     Module("zähler", "counter.c"),
     Module("traps.main_only", "declares.c", declares("MULTIPLE_INTERPRETERS_NOT_SUPPORTED")),
@@ -65,7 +71,9 @@ COPIED = [
     Module("traps.initial_exec", "thread_local.c", ("-DTRAP_ROOM=8", "-ftls-model=initial-exec")),
     Module("traps.own_thread", "own_thread.c", ("-pthread",)),
     Module("traps.pair", "pair.c"),
-    *NESTED,
+    Module("traps.creates", "creates.c"),
+    Module("traps.creates_export", "creates.c", ("-DTRAP_SLOTS",), since=(3, 15)),
+    Module("traps.pending", "pending.c", ("-pthread",)),
 ]
 
 # What declares that it supports an own GIL.

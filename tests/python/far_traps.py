@@ -6,9 +6,11 @@ import importlib.machinery
 import importlib.resources
 import importlib.util
 import inspect
+import os
 import pickle
 import sys
 import threading
+import time
 import weakref
 
 import isles
@@ -39,12 +41,6 @@ def anew(name):
     first = importlib.import_module(name)
     del sys.modules[name]
     return first, importlib.import_module(name)
-
-
-def made_inside(name):
-    """The name of the module that it made in its `inner`, and whether that has been executed."""
-    inner = importlib.import_module(name).inner
-    return inner.__name__, inner.executed
 
 
 # ---- identity ----
@@ -220,6 +216,35 @@ def binds_here():
     return module.is_node(node()), module.interpreter_at_init
 
 
+def inner(name):
+    """Of the module that a module has made: its name, and whether both count the same."""
+    module = importlib.import_module(name)
+    before = module.bump()
+    return module.inner.__name__, module.inner.bump() - before
+
+
+def faulthandler_here():
+    """Whether it is enabled, and what using it raises."""
+    import faulthandler
+
+    kinds = []
+    for name, *args in (
+        ("enable",),
+        ("disable",),
+        ("register", 10),
+        ("unregister", 10),
+        ("dump_traceback_later", 5),
+        ("cancel_dump_traceback_later",),
+    ):
+        try:
+            getattr(faulthandler, name)(*args)
+        except Exception as error:
+            kinds.append(type(error).__name__)
+    with open(os.devnull, "w") as file:
+        faulthandler.dump_traceback(file)
+    return faulthandler.is_enabled(), kinds
+
+
 # ---- libraries ----
 
 
@@ -295,6 +320,17 @@ def garbage_from_own_thread(count):
     module.start(swap)
     module.join()
     return len(mine), len(made)
+
+
+def pending(times):
+    """The interpreters in which pending calls arrive."""
+    seen = []
+    for number in range(1, times + 1):
+        call("traps.pending", "later", lambda: seen.append(isles.get_current().id))
+        end = time.monotonic() + 20
+        while len(seen) < number:
+            assert time.monotonic() < end
+    return seen
 
 
 # ---- what was loaded ----

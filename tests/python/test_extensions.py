@@ -19,6 +19,7 @@ from child_process import check_clean
 import isles
 
 COPIED = extensions_build.names(extensions_build.COPIED)
+REFUSED = [name for name in COPIED if "keeps" not in name]  # by CPython
 SHARED = extensions_build.names(extensions_build.SHARED)
 
 
@@ -56,6 +57,7 @@ def available(params):
 
 
 copied = available(COPIED)
+refused = available(REFUSED)
 shared = available(SHARED)
 name = available(COPIED + SHARED)
 
@@ -115,6 +117,18 @@ def test_next_interpreter_begins_anew(copied):
             assert interp.call(far_traps.exercise, copied, 20) == 20
 
 
+def test_faulthandler(interp):
+    """Importable, but what has the process keep an interpreter's objects is refused."""
+    assert interp.call(far_traps.faulthandler_here) == (False, ["RuntimeError"] * 6)
+
+
+def test_faulthandler_is_denied():
+    with isles.create(extensions={"faulthandler": "deny:no"}) as interp:
+        assert "faulthandler" in failure(interp, "faulthandler")[1]
+    with isles.create(extensions="strict") as interp:
+        assert "does not support loading" in failure(interp, "faulthandler")[1]
+
+
 def test_shared_gil_has_mains(copied):
     """isolated=False is as with the standard library: main's static memory."""
     before = far_traps.bump(copied)
@@ -156,14 +170,9 @@ def test_two_modules_in_one_file(place):
     assert place.call(far_traps.second_of_pair) == ("traps.second", True, [0, 1, 2])
 
 
-@pytest.fixture(params=extensions_build.names(extensions_build.NESTED))
-def nested(request):
-    return request.param
-
-
-def test_module_made_by_a_module(place, nested):
-    """It is no more refused than the one that makes it."""
-    assert place.call(far_traps.made_inside, nested) == (nested, 1)
+@pytest.mark.parametrize("name", [name for name in COPIED if "creates" in name])
+def test_module_made_by_a_module(place, name):
+    assert place.call(far_traps.inner, name) == ("inner", 1)
 
 
 # ---- single-phase ----
@@ -402,6 +411,15 @@ def test_call_on_the_same_thread(place):
     assert place.call(far_traps.call_here) is True
 
 
+def test_pending_call(place):
+    assert place.call(far_traps.pending, 20) == [place.id] * 20
+
+
+def test_pending_calls_in_four_at_once(four):
+    """Main is not among them: there only the process's first thread makes such calls."""
+    assert at_once(four, far_traps.pending, 100) == [[interp.id] * 100 for interp in four]
+
+
 # ---- modules that fail ----
 
 FAILURES = {
@@ -452,9 +470,9 @@ def outcome(interp, name):
     return "deny"
 
 
-def test_strict(copied):
+def test_strict(refused):
     with isles.create(extensions="strict") as interp:
-        assert outcome(interp, copied) == "strict"
+        assert outcome(interp, refused) == "strict"
 
 
 def test_strict_takes_what_is_ready(shared):
