@@ -2,6 +2,8 @@
 
 memory SIDE COUNT    resident KiB that each of COUNT new interpreters adds
 cycles SIDE COUNT    resident KiB before and after COUNT create-use-close cycles in four threads
+imports SIDE PACKAGE the ns and the resident KiB that an import takes: in this process ("main"), or
+                     in the first and the fourth interpreter
 burn N               waits for lines on standard input, answers each with the ns of work.burn(N)
 """
 
@@ -10,6 +12,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import work
 from sides import Side, side
@@ -73,6 +76,23 @@ def cycles(maker: Side, count: int) -> dict[str, float]:
     return {"before": before, "after": resident(), "seconds": seconds}
 
 
+def timed_import(run: Callable[[str], object], package: str) -> tuple[float, float]:
+    before, start = resident(), time.perf_counter_ns()
+    run(f"import {package}")
+    return time.perf_counter_ns() - start, resident() - before
+
+
+def imports(where: str, package: str) -> dict[str, float]:
+    if where == "main":
+        ns, kib = timed_import(exec, package)
+        return {"ns": ns, "kib": kib}
+    interps = [side("isles").create() for _ in range(4)]
+    taken = [timed_import(interp.exec, package) for interp in interps]
+    for interp in interps:
+        interp.close()
+    return {"first": taken[0][0], "fourth": taken[3][0], "fourth_kib": taken[3][1]}
+
+
 def burn(n: int) -> None:
     for _ in sys.stdin:
         start = time.perf_counter_ns()
@@ -84,6 +104,9 @@ def main() -> None:
     what, *args = sys.argv[1:]
     if what == "burn":
         burn(int(args[0]))
+        return
+    if what == "imports":
+        print(json.dumps(imports(*args)))
         return
     measure = {"memory": memory, "cycles": cycles}[what]
     print(json.dumps(measure(side(args[0]), int(args[1]))))

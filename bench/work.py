@@ -69,3 +69,19 @@ def burn(n: int) -> int:
         if len(seen) > 5000:
             seen.clear()
     return total
+
+
+def small_arrays(count: int) -> float:
+    """Many small NumPy operations, bound by the interpreter."""
+    import numpy
+
+    data = numpy.arange(20.0)
+    total = 0.0
+    for i in range(count):
+        total += float(((data + i) * 0.5).sum())
+    return total
+
+
+def halves(data: Any) -> int:
+    """A large operation on a large array."""
+    return int(data[: len(data) // 2].sum()) + int(data[len(data) // 2 :].sum())
