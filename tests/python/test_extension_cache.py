@@ -197,3 +197,42 @@ def test_the_environment_is_refused(value, run):
     done = run("", ISLES_EXTENSIONS=value)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ValueError: ISLES_EXTENSIONS: ")
+
+
+def test_out_of_thread_specific_keys(run, tmp_path):
+    """An init function that fails may have failed for want of one, without a word of it."""
+    script = """
+        import ctypes
+        interp.exec("import traps")
+        keys = [ctypes.c_uint() for _ in range(2000)]
+        while ctypes.CDLL(None).pthread_key_create(ctypes.byref(keys.pop()), None) == 0:
+            pass
+        try:
+            interp.exec("from traps import raises")
+        except isles.ExecutionFailed as error:
+            print(error)
+        assert interp.call(bump) == 1
+    """
+    text = check(run(script, ISLES_CACHE_DIR=str(tmp_path / "copies")))
+    assert "The process has no thread-specific key left" in text
+
+
+def test_out_of_memory(run, tmp_path):
+    script = """
+        import resource
+        def warm():
+            import traps
+        interp.call(warm)
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used, most))
+        try:
+            interp.call(bump)
+        except isles.ExecutionFailed as error:
+            print(error.excinfo.type.__name__)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        assert interp.call(bump) == 1
+    """
+    text = check(run(script, ISLES_CACHE_DIR=str(tmp_path / "copies")))
+    assert text in ("ImportError\n", "MemoryError\n")
