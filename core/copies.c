@@ -344,13 +344,12 @@ static const struct isles_elf_rename symbols[] = {
     {"PyModule_FromSlotsAndSpec", "isles_module_from_slots_and_spec"},
     {"Py_AddPendingCall", "isles_add_pending_call"},
     {"PyInterpreterState_Main", "isles_interpreterstate_main"},
-    {"PyModule_FromDefAndSpec2", "isles_module_from_def_and_spec2"},
-    {"PyModule_FromSlotsAndSpec", "isles_module_from_slots_and_spec"},
 };
 
+/* `passing`: it goes as soon as it is loaded, so there is no use in looking what all take. */
 static int
 store_on_disk(struct isles_digest key, const char *name, const unsigned char *data, size_t size,
-              char **path, struct isles_fault *fault)
+              bool passing, char **path, struct isles_fault *fault)
 {
     struct isles_cache *opened;
     int status = open_cache(&opened, fault);
@@ -364,14 +363,14 @@ store_on_disk(struct isles_digest key, const char *name, const unsigned char *da
         status =
             status < 0 ? status : isles_cache_store(opened, key, name, data, size, path, fault);
     }
-    if (status == 0) {
+    if (status == 0 && !passing) {
         (void)isles_cache_trim(opened, cache_limit(), NULL);
     }
     return status;
 }
 
 static int
-edit_and_store(const struct isles_original *original, struct isles_digest key,
+edit_and_store(const struct isles_original *original, unsigned slot, struct isles_digest key,
                struct isles_elf_changes *changes, char **path, struct isles_fault *fault)
 {
     char soname[64] = "isles-", name[ISLES_CACHE_NAME_MAX + 1];
@@ -386,7 +385,7 @@ edit_and_store(const struct isles_original *original, struct isles_digest key,
     }
     entry_name(original->path, name);
     status = in_memory() ? store_in_memory(name, data, size, path, fault)
-                         : store_on_disk(key, name, data, size, path, fault);
+                         : store_on_disk(key, name, data, size, slot >= SLOTS_KEPT, path, fault);
     free(data);
     return status;
 }
@@ -473,7 +472,7 @@ make_new(const struct isles_loader *loader, unsigned slot, struct isles_elf_rena
     };
     struct isles_digest key = key_of(original, slot, &changes);
     status = find_stored(original, key, path, fault);
-    return status == ISLES_NOT_FOUND ? edit_and_store(original, key, &changes, path, fault)
+    return status == ISLES_NOT_FOUND ? edit_and_store(original, slot, key, &changes, path, fault)
                                      : status;
 }
 
