@@ -536,6 +536,114 @@ local_here(void)
     return local;
 }
 
+/* ---- libraries that are opened by ctypes ---- */
+
+/* Those that keep what they are told about an interpreter in static data, each with its package. */
+static const struct {
+    const char *package;
+    const char *file;
+} private_libraries[] = {
+    {"llvmlite", "/libllvmlite.so"}, /* addresses of Numba's functions and objects */
+};
+
+/* 1, 0 or -1 with an exception. */
+static int
+is_private_library(PyObject *rules, PyObject *name)
+{
+    for (size_t i = 0; i < sizeof(private_libraries) / sizeof(private_libraries[0]); i++) {
+        PyObject *file = PyUnicode_FromString(private_libraries[i].file);
+        Py_ssize_t ends = file ? PyUnicode_Tailmatch(name, file, 0, PY_SSIZE_T_MAX, 1) : -1;
+        Py_XDECREF(file);
+        if (ends != 0) {
+            PyObject *rule =
+                ends > 0 ? PyDict_GetItemString(rules, private_libraries[i].package) : NULL;
+            return ends < 0 ? -1 : rule != NULL && PyUnicode_EqualToUTF8(rule, "shared") ? 0 : 1;
+        }
+    }
+    return 0;
+}
+
+/* The path of this interpreter's copy, a new reference; `name` itself for what can't be read. */
+static PyObject *
+library_copy(struct isles_local *local, PyObject *name)
+{
+    struct import import = {.local = local, .name = name, .file = name};
+    struct isles_original original;
+    struct isles_fault fault = {0};
+    PyObject *bytes, *copy = NULL;
+    if (!PyUnicode_FSConverter(name, &bytes)) {
+        return NULL;
+    }
+    if (isles_original_open(&original, PyBytes_AS_STRING(bytes), &fault) < 0) {
+        Py_DECREF(bytes);
+        return Py_NewRef(name);
+    }
+    char *path = NULL;
+    long slot = slot_of(local);
+    if (slot >= 0) {
+        int status;
+        Py_BEGIN_ALLOW_THREADS
+            status = isles_copies_make(&original, (unsigned)slot, &path, &fault);
+        Py_END_ALLOW_THREADS
+        copy = status < 0 ? raise_fault(&import, status, &fault) : PyUnicode_DecodeFSDefault(path);
+    }
+    free(path);
+    isles_original_close(&original);
+    Py_DECREF(bytes);
+    return copy;
+}
+
+/* _ctypes.dlopen(name, flags).  self: CPython's own, the rules. */
+static PyObject *
+open_library(PyObject *self, PyObject *args)
+{
+    PyObject *plain = PyTuple_GET_ITEM(self, 0), *rules = PyTuple_GET_ITEM(self, 1);
+    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None;
+    struct isles_local *local = local_here();
+    int private = local && PyUnicode_Check(name) ? is_private_library(rules, name) : 0;
+    if (private < 0 || PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!private) {
+        return PyObject_CallObject(plain, args);
+    }
+    PyObject *path = library_copy(local, name);
+    PyObject *rest = path ? PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args)) : NULL;
+    PyObject *first = rest ? PyTuple_Pack(1, path) : NULL;
+    PyObject *both = first ? PySequence_Concat(first, rest) : NULL;
+    PyObject *handle = both ? PyObject_CallObject(plain, both) : NULL;
+    if (handle != NULL && local->slot >= 0) {
+        isles_copies_loaded((unsigned)local->slot);
+    }
+    Py_XDECREF(path);
+    Py_XDECREF(rest);
+    Py_XDECREF(first);
+    Py_XDECREF(both);
+    return handle;
+}
+
+static PyMethodDef open_library_method = {"dlopen", open_library, METH_VARARGS,
+                                          "Open a shared library; a private copy of some (isles)."};
+
+/* If it is the module _ctypes, has it open libraries so.  0 or -1. */
+static int
+adapt_ctypes(PyObject *name, PyObject *module, PyObject *rules)
+{
+    if (!PyUnicode_EqualToUTF8(name, "_ctypes")) {
+        return 0;
+    }
+    PyObject *plain = PyObject_GetAttrString(module, "dlopen");
+    PyObject *self = plain ? PyTuple_Pack(2, plain, rules) : NULL;
+    PyObject *own = self ? PyCFunction_New(&open_library_method, self) : NULL;
+    int result = own ? PyObject_SetAttrString(module, "dlopen", own) : -1;
+    Py_XDECREF(plain);
+    Py_XDECREF(self);
+    Py_XDECREF(own);
+    return result;
+}
+
+/* ---- create_dynamic ---- */
+
 /* _imp.create_dynamic(spec, file=None).  self: CPython's own, the rules, the folder of CPython's
  * own extension modules. */
 static PyObject *
@@ -564,6 +672,9 @@ create_dynamic(PyObject *self, PyObject *args)
     }
     if (import.init != NULL) {
         module = import_by_rule(&import, PyTuple_GET_ITEM(self, 1));
+    }
+    if (module != NULL && adapt_ctypes(import.name, module, PyTuple_GET_ITEM(self, 1)) < 0) {
+        Py_CLEAR(module);
     }
     Py_XDECREF(import.name);
     Py_XDECREF(import.file);
@@ -648,7 +759,7 @@ create_builtin(PyObject *self, PyObject *args)
 static PyMethodDef create_builtin_method = {"create_builtin", create_builtin, METH_VARARGS,
                                             "Create a module that is built into Python (isles)."};
 
-/* ---- in place of CPython's ---- */
+/* ---- in place of _imp's functions ---- */
 
 static PyObject *
 own_library(void)

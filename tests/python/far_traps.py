@@ -254,6 +254,13 @@ def libraries():
     return [call(f"traps.{name}", "library") for name in names]
 
 
+def bump_by_ctypes(file):
+    """In a library that nothing but ctypes opens."""
+    import ctypes
+
+    return ctypes.CDLL(file).trap_plain_bump()
+
+
 def keep_in_library(value):
     """Through one module; what the others find there is that very object."""
     kept = [value]

@@ -386,6 +386,25 @@ def test_static_tls_is_a_trap(made, tmp_path):
     assert 0 < int(out.split()[0]) < 64
 
 
+@pytest.mark.parametrize("policy", [None, {"llvmlite": "shared"}])
+def test_library_opened_by_ctypes(made, tmp_path, policy):
+    """Numba tells LLVM, which ctypes opens, where its objects are."""
+    file = shutil.copy(made.folder / "traps/libs/libtrap_plain.so", tmp_path / "libllvmlite.so")
+    first = far_traps.bump_by_ctypes(file)
+    for _ in range(2):
+        with isles.create(extensions=policy) as interp:
+            count = interp.call(far_traps.bump_by_ctypes, file)
+            assert interp.call(far_traps.bump_by_ctypes, file) == count + 1
+            if policy is None:
+                assert count == 1
+    assert far_traps.bump_by_ctypes(file) == first + (1 if policy is None else 5)
+
+
+def test_missing_library_opened_by_ctypes(interp, tmp_path):
+    with pytest.raises(isles.ExecutionFailed, match="No such file"):
+        interp.call(far_traps.bump_by_ctypes, str(tmp_path / "libllvmlite.so"))
+
+
 # ---- threads of the module's own ----
 
 
