@@ -24,6 +24,17 @@ Measure every file of this Python's standard library (functions, lines and
 cyclomatic complexity) in one interpreter, in threads, in processes and in
 isolated interpreters, check that all four find the same, and compare them."""
 
+CHECK_HELP = """\
+Say which packages work in isolated interpreters. For each distribution or
+import name, in fresh processes: does every extension module of it import in one
+isolated interpreter and in four at once, which ones got private copies, does a
+small use of the package run (for well-known ones), and what does it cost in
+time and memory. What fails in the main interpreter too doesn't count. A crash
+is a row of the table."""
+
+CHECK_EXIT_CODES = """\
+exit codes: 0 all work, 1 some don't, 2 wrong usage, 130 interrupted"""
+
 EXIT_CODES = """\
 exit codes: 0 all inputs done, 1 some failed, 2 wrong usage, 130 interrupted"""
 
@@ -79,6 +90,7 @@ def build_parsers() -> tuple[Parser, Mapping[str, Parser]]:
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
     add_map(commands)
     add_demo(commands)
+    add_check(commands)
     return parser, commands.choices
 
 
@@ -130,11 +142,57 @@ def add_demo(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
 
 
+def add_check(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
+        "check",
+        help="say which packages work in isolated interpreters",
+        description=CHECK_HELP,
+        epilog=CHECK_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command="check")
+    parser.add_argument("packages", metavar="PACKAGE", nargs="*")
+    parser.add_argument(
+        "-r",
+        "--requirement",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="also what a requirements file names; may be repeated",
+    )
+    parser.add_argument(
+        "--installed", action="store_true", help="also all installed ones with extension modules"
+    )
+    parser.add_argument(
+        "--stdlib", action="store_true", help="also with the standard library's policy"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=300,
+        help="how long one process may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="how many packages at once (default: %(default)s; more disturb the figures)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+
+
 def dispatch(options: argparse.Namespace) -> int:
     if options.command == "map":
         from . import mapping
 
         return mapping.run(options)
+    if options.command == "check":
+        from . import check
+
+        return check.run(options)
     from . import demo
 
     return demo.run(options)
