@@ -105,7 +105,7 @@ struct plain {
 };
 
 static isles_mutex lock = ISLES_MUTEX_INIT;
-static struct plain *plains; /* files that were read and don't use Python; for good */
+static struct plain *plains; /* files that were read and are for all; for good */
 
 void
 isles_libraries_forked(void)
@@ -153,16 +153,33 @@ is_above(const struct isles_loader *loader, const char *path)
     return loader != NULL;
 }
 
-/* 1, 0 or a status: whether a file uses Python or needs one that does.  Python itself doesn't. */
+/* Libraries that know nothing of Python and yet can't be shared by interpreters: they are not safe
+ * for threads, and their extension modules call them under a lock of Python's. */
+static const char *const unsafe[] = {"libhdf5"};
+
+static bool
+is_unsafe(const struct isles_original *original)
+{
+    const char *slash = strrchr(original->path, '/'), *base = slash ? slash + 1 : original->path;
+    for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++) {
+        if (strncmp(base, unsafe[i], strlen(unsafe[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* 1, 0 or a status: whether a file is for one interpreter, or needs one that is.  Python itself
+ * isn't. */
 static int
-uses_python(const struct isles_loader *loader, struct isles_fault *fault)
+belongs_to_one(const struct isles_loader *loader, struct isles_fault *fault)
 {
     const struct isles_elf *elf = &loader->of->elf;
     if (isles_elf_exports(elf, "Py_InitializeEx")) {
         return 0;
     }
     const char *name;
-    int result = elf->uses_python;
+    int result = elf->uses_python || is_unsafe(loader->of);
     for (size_t i = 0; result == 0 && (name = isles_elf_needed(elf, i)) != NULL; i++) {
         struct isles_original library;
         int status = isles_library_open(loader, name, &library, fault);
@@ -191,14 +208,14 @@ isles_library_open(const struct isles_loader *loader, const char *name,
         return odd ? ISLES_NOT_FOUND : status;
     }
     struct isles_loader next = {&found, loader};
-    int uses = uses_python(&next, fault);
-    if (uses == 1) {
+    int one = belongs_to_one(&next, fault);
+    if (one == 1) {
         *library = found;
         return ISLES_OK;
     }
-    if (uses == 0) {
+    if (one == 0) {
         note_plain(path);
     }
     isles_original_close(&found);
-    return uses == 0 ? ISLES_NOT_FOUND : uses;
+    return one == 0 ? ISLES_NOT_FOUND : one;
 }

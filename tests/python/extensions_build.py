@@ -67,6 +67,7 @@ COPIED = [
     Module("traps.needs_python_too", "needs_python.c", needs=("trap_python",)),
     Module("traps.needs_deep", "needs_python.c", ("-DTRAP_DEEP",), needs=("trap_middle",)),
     Module("traps.needs_plain", "needs_plain.c", needs=("trap_plain",)),
+    Module("traps.needs_hdf5", "needs_plain.c", needs=("hdf5_trap",)),
     Module("traps.thread_local", "thread_local.c", ("-DTRAP_ROOM=8",)),
     Module("traps.initial_exec", "thread_local.c", ("-DTRAP_ROOM=8", "-ftls-model=initial-exec")),
     Module("traps.own_thread", "own_thread.c", ("-pthread",)),
@@ -105,6 +106,7 @@ LIBRARIES = {
     "trap_python": ("libtrap_python.c", ()),
     "trap_middle": ("libtrap_middle.c", ("trap_python",)),
     "trap_plain": ("libtrap_plain.c", ()),
+    "hdf5_trap": ("libtrap_plain.c", ()),  # known by its name not to be safe for threads
     "trap_missing": ("libtrap_plain.c", ()),
 }
 

@@ -310,6 +310,13 @@ def test_library_without_python_is_shared(four):
     assert [interp.call(far_traps.bump, name) for interp in four] == [1] * 4
 
 
+def test_library_not_safe_for_threads(four):
+    name = "traps.needs_hdf5"
+    before = far_traps.call(name, "bump_library")
+    assert [interp.call(far_traps.call, name, "bump_library") for interp in four] == [1] * 4
+    assert far_traps.call(name, "bump_library") == before + 1
+
+
 # ---- thread-local data ----
 
 
