@@ -40,7 +40,8 @@ class Try:
 
     def why(self) -> str:
         """The same, told; "" if it works."""
-        return self.reason or next((f"{one}: {self.errors[one]}" for one in self.errors), "")
+        first = next((f"{one}: {error}" for one, error in self.errors.items()), "")
+        return f"{self.reason}, after {first}" if self.reason and first else self.reason or first
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -23,6 +23,7 @@ MODULES = {
     "crashes_at_exit": "import isles, os, weakref\nclass A: pass\nkept = A()\n"
     "if isles.get_current() != isles.get_main():\n"
     "    weakref.finalize(kept, os.kill, os.getpid(), 6)\n",
+    "fails_and_crashes": INSIDE + "import atexit; atexit.register(os.abort); raise OSError('no')\n",
     "chatters": "import sys\nprint('x' * 100000)\nprint('y' * 100000, file=sys.stderr)\n",
     "broken": "raise LookupError('nowhere')\n",
     "broken_hard": "import os\nos.kill(os.getpid(), 11)\n",
@@ -150,6 +151,7 @@ def test_unusable_cache(package):
         ("raises", "import raises: ValueError: not"),
         ("leaves", "exit code 7 (import leaves): bye"),
         ("crashes_at_exit", "SIGABRT (close 0)"),
+        ("fails_and_crashes", "SIGABRT (close 0), after import fails_and_crashes: OSError: no"),
     ],
 )
 def test_failure(place, name, reason):
