@@ -28,7 +28,7 @@ struct job {
     struct isles_cargo cargo;
     const char *text;
     Py_ssize_t text_size;
-    bool discard;
+    enum isles_call_kind call;
     struct isles_message in;
     enum job_outcome outcome;
     struct isles_message out;
@@ -48,6 +48,23 @@ wants_globals(PyObject *callable)
     return module != NULL && strcmp(module, "builtins") == 0;
 }
 
+/* The callable itself goes before its arguments. */
+static PyObject *
+call_chunk(struct isles_args *args, PyObject *callable)
+{
+    PyObject *tasks = PyImport_ImportModule("isles._tasks");
+    PyObject *run_chunk = tasks ? PyObject_GetAttrString(tasks, "run_chunk") : NULL;
+    PyObject *result = NULL;
+    if (run_chunk != NULL) {
+        args->values[-1] = callable;
+        result =
+            PyObject_Vectorcall(run_chunk, args->values - 1, args->positional + 1, args->names);
+    }
+    Py_XDECREF(tasks);
+    Py_XDECREF(run_chunk);
+    return result;
+}
+
 static PyObject *
 call_with_args(struct isles_local *local, const struct job *job, PyObject *callable)
 {
@@ -59,8 +76,11 @@ call_with_args(struct isles_local *local, const struct job *job, PyObject *calla
     if (args.positional == 1 && args.keywords == 0 && wants_globals(callable)) {
         args.values[args.positional++] = Py_NewRef(PyModule_GetDict(local->main_module));
     }
-    PyObject *result = PyObject_Vectorcall(
-        callable, args.values, args.positional | PY_VECTORCALL_ARGUMENTS_OFFSET, args.names);
+    PyObject *result =
+        job->call == ISLES_CALL_CHUNK
+            ? call_chunk(&args, callable)
+            : PyObject_Vectorcall(callable, args.values,
+                                  args.positional | PY_VECTORCALL_ARGUMENTS_OFFSET, args.names);
     isles__args_fini(&args);
     return result;
 }
@@ -201,7 +221,8 @@ put_failure(struct isles_local *local, struct job *job)
 {
     job->outcome = RAISED;
     isles_message_reset(&job->out);
-    PyObject *failure = isles__describe_failure(local ? local->sources : NULL);
+    bool carry = job->call == ISLES_CALL_TASK || job->call == ISLES_CALL_CHUNK;
+    PyObject *failure = isles__describe_failure(local ? local->sources : NULL, carry);
     if (failure == NULL || isles__encode(NULL, local, &job->out, failure, "failure") < 0) {
         isles_message_reset(&job->out);
         PyErr_Clear();
@@ -240,7 +261,7 @@ do_job(struct isles_interp *interp, struct job *job)
         return;
     }
     job->outcome = RETURNED;
-    PyObject *wanted = job->discard ? Py_None : result;
+    PyObject *wanted = job->call == ISLES_CALL_DISCARD ? Py_None : result;
     if (isles__encode(NULL, local, &job->out, wanted, "result") < 0) {
         put_unshareable(local, job);
     }
@@ -305,7 +326,7 @@ job_init(struct job *job, enum job_kind kind)
 {
     job->kind = kind;
     job->cargo.owner = NULL;
-    job->discard = kind != JOB_CALL;
+    job->call = kind == JOB_CALL ? ISLES_CALL : ISLES_CALL_DISCARD;
     isles_message_init(&job->in);
     isles_message_init(&job->out);
 }
@@ -338,11 +359,11 @@ run(struct isles_state *state, struct isles_interp *interp, struct job *job)
 
 PyObject *
 isles__call(struct isles_state *state, struct isles_interp *interp, PyObject *callable,
-            PyObject *const *args, Py_ssize_t count, PyObject *kwnames, bool discard)
+            PyObject *const *args, Py_ssize_t count, PyObject *kwnames, enum isles_call_kind kind)
 {
     struct job job;
     job_init(&job, JOB_CALL);
-    job.discard = discard;
+    job.call = kind;
     bool any = count > 0 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0);
     if (isles__function_pack(state, callable, &job.cargo) < 0) {
         return NULL;
@@ -395,7 +416,7 @@ isles__exec(struct isles_state *state, struct isles_interp *interp, PyObject *co
         return exec_code(state, interp, code);
     }
     if (PyFunction_Check(code)) {
-        return isles__call(state, interp, code, NULL, 0, NULL, true);
+        return isles__call(state, interp, code, NULL, 0, NULL, ISLES_CALL_DISCARD);
     }
     return PyErr_Format(PyExc_TypeError,
                         "code must be a str, a code object or a function without arguments, not %T",

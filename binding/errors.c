@@ -231,6 +231,11 @@ isles__raise_failure(const struct isles_state *state, PyObject *failure)
     }
     PyObject *info = excinfo_new(failure);
     PyObject *error = info ? PyObject_CallOneArg(state->run_failed, info) : NULL;
+    PyObject *carried = PyTuple_GET_ITEM(failure, FAILURE_CARRIED);
+    if (error != NULL && carried != Py_None
+        && PyObject_SetAttrString(error, "_carried", carried) < 0) {
+        Py_CLEAR(error);
+    }
     if (error != NULL) {
         PyErr_SetObject(state->run_failed, error);
     }
@@ -296,6 +301,20 @@ display_of(PyObject *error, PyObject *sources, PyObject *formatted)
     return Py_NewRef(formatted);
 }
 
+/* The exception itself as bytes, or None. */
+static PyObject *
+carried_of(PyObject *error)
+{
+    PyObject *helper = isles_registry_exiting() ? NULL : PyImport_ImportModule("isles._tasks");
+    PyObject *carried = helper ? PyObject_CallMethod(helper, "carry", "(O)", error) : NULL;
+    Py_XDECREF(helper);
+    if (carried == NULL) {
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    return carried;
+}
+
 /* As a traceback's last line: with the module, unless it is builtins or __main__. */
 static PyObject *
 format_one_line(PyObject *module, PyObject *qualname, PyObject *message)
@@ -310,7 +329,7 @@ format_one_line(PyObject *module, PyObject *qualname, PyObject *message)
 }
 
 PyObject *
-isles__describe_failure(PyObject *sources)
+isles__describe_failure(PyObject *sources, bool carry)
 {
     PyObject *error = PyErr_GetRaisedException();
     PyObject *type = (PyObject *)Py_TYPE(error);
@@ -318,14 +337,16 @@ isles__describe_failure(PyObject *sources)
     PyObject *qualname = text_attribute(type, "__qualname__");
     PyObject *module = text_attribute(type, "__module__");
     PyObject *message = isles__message_of(error);
-    PyObject *formatted = NULL, *display = NULL, *failure = NULL;
+    PyObject *formatted = NULL, *display = NULL, *carried = NULL, *failure = NULL;
     /* Interrupted: no more code of the exception's is run, nor would anybody read the rest. */
     if (name && qualname && module && message && !isles__signals_interrupted()) {
         formatted = format_one_line(module, qualname, message);
     }
     if (formatted != NULL) {
         display = display_of(error, sources ? sources : Py_None, formatted);
-        failure = PyTuple_Pack(FAILURE_FIELDS, name, qualname, module, message, formatted, display);
+        carried = carry ? carried_of(error) : Py_NewRef(Py_None);
+        failure = PyTuple_Pack(FAILURE_FIELDS, name, qualname, module, message, formatted, display,
+                               carried);
     }
     Py_XDECREF(name);
     Py_XDECREF(qualname);
@@ -333,6 +354,7 @@ isles__describe_failure(PyObject *sources)
     Py_XDECREF(message);
     Py_XDECREF(formatted);
     Py_XDECREF(display);
+    Py_XDECREF(carried);
     Py_DECREF(error);
     return failure;
 }

@@ -15,7 +15,7 @@ PyObject *isles__raise_status(const struct isles_state *state, int status, int64
  * the way to it, or NULL.  `state` may be NULL: then a TypeError stands for it. */
 void isles__raise_not_shareable(const struct isles_state *state, PyObject *object, PyObject *where);
 
-/* The strings that describe an exception of another interpreter, in the order in which they
+/* What describes an exception of another interpreter, in the order in which they
  * travel. */
 enum {
     FAILURE_NAME,
@@ -24,6 +24,7 @@ enum {
     FAILURE_MESSAGE,   /* str or None */
     FAILURE_FORMATTED, /* "ValueError: x" */
     FAILURE_DISPLAY,   /* the traceback, as the interpreter would print it */
+    FAILURE_CARRIED,   /* bytes: the exception itself (isles/_tasks.py); or None */
     FAILURE_FIELDS,
 };
 
@@ -34,7 +35,8 @@ PyObject *isles__raise_failure(const struct isles_state *state, PyObject *failur
 PyObject *isles__message_of(PyObject *error);
 
 /* Takes the current exception and describes it as such a tuple; NULL without memory, or if a
- * signal's handler raised meanwhile.  It runs in the interpreter that failed. */
-PyObject *isles__describe_failure(PyObject *sources);
+ * signal's handler raised meanwhile.  It runs in the interpreter that failed.  `carry`: with the
+ * exception itself. */
+PyObject *isles__describe_failure(PyObject *sources, bool carry);
 
 #endif

@@ -9,8 +9,7 @@
 #include "private.h"
 
 #define MILLISECOND INT64_C(1000000)
-#define GRACE (1000 * MILLISECOND)  /* for what runs to finish by itself */
-#define UNWIND (1000 * MILLISECOND) /* for SystemExit to get through */
+#define UNWIND (700 * MILLISECOND) /* for SystemExit to get through */
 #define FREEZE (100 * MILLISECOND)
 #define LOOK_EVERY (2 * MILLISECOND)
 #define INSIST_EVERY 20 /* looks between two SystemExits */
@@ -246,7 +245,7 @@ wait_created(void)
 }
 
 PyObject *
-isles__exit(void)
+isles__exit(int64_t grace)
 {
     PyObject *idents = PyList_New(0);
     if (idents == NULL) {
@@ -256,7 +255,7 @@ isles__exit(void)
     isles_queues_exit();
     wait_created();
     struct resident *list = residents();
-    if (!wait_settled(list, GRACE)) {
+    if (!wait_settled(list, grace)) {
         wish_all(list, INTERRUPT);
         if (!wait_settled(list, UNWIND)) {
             wish_all(list, STAY);

@@ -4,9 +4,9 @@
 
 #include "state.h"
 
-/* Ends every interpreter of isles.  What still runs gets a second to finish, then SystemExit
+/* Ends every interpreter of isles.  What still runs gets `grace` ns to finish, then SystemExit
  * inside, and is left behind after a second more.  From the main thread in the main interpreter,
  * once.  A list of Python's idents of the threads that were left behind, or NULL. */
-PyObject *isles__exit(void);
+PyObject *isles__exit(int64_t grace);
 
 #endif

@@ -275,8 +275,8 @@ PyDoc_STRVAR(
     "if the interpreter has ended.  Follows PEP 734.");
 
 static PyObject *
-interp_call(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
-            PyObject *kwnames)
+call(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
+     PyObject *kwnames, enum isles_call_kind kind)
 {
     struct isles_state *state = isles__state_of(defining_class);
     struct isles_interp *interp = known((Interpreter *)object, state);
@@ -290,7 +290,35 @@ interp_call(PyObject *object, PyTypeObject *defining_class, PyObject *const *arg
     if (!PyCallable_Check(args[0])) {
         return PyErr_Format(PyExc_TypeError, "call() needs a callable, not %T", args[0]);
     }
-    return isles__call(state, interp, args[0], args + 1, count - 1, kwnames, false);
+    return isles__call(state, interp, args[0], args + 1, count - 1, kwnames, kind);
+}
+
+static PyObject *
+interp_call(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
+            PyObject *kwnames)
+{
+    return call(object, defining_class, args, count, kwnames, ISLES_CALL);
+}
+
+PyDoc_STRVAR(task_doc, "_task($self, callable, /, *args, **kwargs)\n--\n\n"
+                       "As call(), and an ExecutionFailed has what isles._tasks.revive() needs.");
+
+static PyObject *
+interp_task(PyObject *object, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
+            PyObject *kwnames)
+{
+    return call(object, defining_class, args, count, kwnames, ISLES_CALL_TASK);
+}
+
+PyDoc_STRVAR(chunk_doc, "_chunk($self, callable, /, *args, **kwargs)\n--\n\n"
+                        "As _task(isles._tasks.run_chunk, callable, *args, **kwargs), but the\n"
+                        "callable travels as that of call() does: once.");
+
+static PyObject *
+interp_chunk(PyObject *object, PyTypeObject *defining_class, PyObject *const *args,
+             Py_ssize_t count, PyObject *kwnames)
+{
+    return call(object, defining_class, args, count, kwnames, ISLES_CALL_CHUNK);
 }
 
 PyDoc_STRVAR(
@@ -372,6 +400,10 @@ static PyMethodDef interp_methods[] = {
     {"__reduce__", interp_reduce, METH_NOARGS, NULL},
     {"call", (PyCFunction)(void (*)(void))interp_call, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      call_doc},
+    {"_task", (PyCFunction)(void (*)(void))interp_task, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     task_doc},
+    {"_chunk", (PyCFunction)(void (*)(void))interp_chunk,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, chunk_doc},
     {"exec", (PyCFunction)(void (*)(void))interp_exec, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      exec_doc},
     {"close", (PyCFunction)(void (*)(void))interp_close,

@@ -211,9 +211,9 @@ run_func(PyObject *module, PyObject *args)
         return NULL;
     }
     struct isles_state *state = isles__state_of_module(module);
-    PyObject *result = PyCode_Check(callable)
-                           ? isles__exec(state, interp, callable)
-                           : isles__call(state, interp, callable, NULL, 0, NULL, true);
+    PyObject *result = PyCode_Check(callable) ? isles__exec(state, interp, callable)
+                                              : isles__call(state, interp, callable, NULL, 0, NULL,
+                                                            ISLES_CALL_DISCARD);
     isles_interp_unref(interp);
     return result;
 }
@@ -259,7 +259,7 @@ call(PyObject *module, PyObject *args)
         Py_ssize_t count = PyTuple_GET_SIZE(values) - PyTuple_GET_SIZE(names);
         PyObject *const *items = &PyTuple_GET_ITEM(values, 0);
         result = isles__call(isles__state_of_module(module), interp, callable, items, count, names,
-                             false);
+                             ISLES_CALL);
     }
     Py_XDECREF(none);
     Py_XDECREF(names);
@@ -358,12 +358,18 @@ extensions(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return isles__loader_copies();
 }
 
-PyDoc_STRVAR(exit_doc, "End every interpreter, at the exit of the process: isles/_exit.py.");
+PyDoc_STRVAR(exit_doc, "_exit(grace, /)\n--\n\n"
+                       "End every interpreter, at the exit of the process: isles/_exit.py.\n\n"
+                       "grace: seconds (float) for what runs to finish by itself.");
 
 static PyObject *
-at_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+at_exit(PyObject *Py_UNUSED(module), PyObject *grace)
 {
-    return isles__exit();
+    double seconds = PyFloat_AsDouble(grace);
+    if (seconds == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return isles__exit((int64_t)(seconds * 1e9));
 }
 
 static PyMethodDef functions[] = {
@@ -381,7 +387,7 @@ static PyMethodDef functions[] = {
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
-    {"_exit", at_exit, METH_NOARGS, exit_doc},
+    {"_exit", at_exit, METH_O, exit_doc},
     {NULL, NULL, 0, NULL},
 };
 
