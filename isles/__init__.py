@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from isles._extensions import Extension, Policy, set_default_extensions
+    from isles.futures import InterpreterPoolExecutor
     from isles.queues import (
         UNBOUND,
         UNBOUND_ERROR,
@@ -55,6 +56,7 @@ __all__ = [
     "InterpreterBusyError",
     "InterpreterError",
     "InterpreterNotFoundError",
+    "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
     "NotShareableError",
     "Queue",
@@ -100,6 +102,8 @@ _LAZY = frozenset(
 def __getattr__(name: str) -> Any:
     if name == "set_default_extensions":
         from isles import _extensions as module
+    elif name == "InterpreterPoolExecutor":
+        from isles import futures as module
     elif name in _LAZY:
         from isles import queues as module
     else:

@@ -14,6 +14,12 @@ _threading: Any = threading
 # Seconds for a thread that was started before the exit to get into its interpreter.
 BEGIN = 1.0
 
+# Seconds for what runs, and for what waits in pools, to finish by itself.
+GRACE = 0.8
+
+# The workers of executors: isles.futures.
+pools: Any = ()
+
 
 class CallThread(threading.Thread):
     """The thread of call_in_thread()."""
@@ -39,12 +45,24 @@ def register() -> None:
 
 
 def _end_all() -> None:
+    grace = GRACE
     try:
         _let_begin()
+        grace = _let_finish()
     finally:  # after Ctrl-C too
-        stuck = frozenset(_interpreters._exit())
+        stuck = frozenset(_interpreters._exit(grace))
+        for pool in tuple(pools):
+            pool.give_up()
         if stuck:
             _threading._thread_shutdown = lambda: _join_all_but(stuck)
+
+
+def _let_finish() -> float:
+    """Give the pools their time; return how much of GRACE is left."""
+    deadline = time.monotonic() + GRACE
+    for pool in tuple(pools):
+        pool.finish(deadline)
+    return max(0.0, deadline - time.monotonic())
 
 
 def _let_begin() -> None:
