@@ -5,6 +5,7 @@ Writes a line for each test: its name and "not run", then again with what became
 
 import _interpreters
 import contextlib
+import importlib
 import json
 import sys
 import unittest
@@ -16,6 +17,7 @@ from test import support
 from test.test_interpreters import utils
 
 PACKAGE = "test.test_interpreters."
+FUTURES = "test_concurrent_futures."
 
 
 def clean_up_interpreters() -> None:
@@ -68,13 +70,32 @@ class Result(unittest.TextTestResult):
         super().addError(test, error)
         self.outcome = "failed"
 
+    def addExpectedFailure(self, test, error) -> None:
+        super().addExpectedFailure(test, error)
+        self.outcome = "skipped"  # what CPython does not have either
+
     def addSkip(self, test, reason) -> None:
         super().addSkip(test, reason)
         self.outcome = "skipped"
 
 
 def name_of(test: unittest.TestCase) -> str:
-    return test.id().removeprefix(PACKAGE)
+    return test.id().removeprefix(PACKAGE).removeprefix("test.")
+
+
+def load(file: str) -> list[unittest.TestCase]:
+    """The tests of a file; of executors only those of this one."""
+    if not file.startswith(FUTURES):
+        return [*cases(unittest.defaultTestLoader.loadTestsFromName(PACKAGE + file))]
+    from test.test_concurrent_futures import util
+
+    _interpreters.NotShareableError = interpreters.NotShareableError
+    module = importlib.import_module(f"test.{file}")
+    if file.endswith("test_shutdown"):  # which leaves it out
+        own = (util.InterpreterPoolMixin,)
+        util.create_executor_tests(vars(module), module.ExecutorShutdownTest, executor_mixins=own)
+    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
+    return [test for test in cases(suite) if isinstance(test, util.InterpreterPoolMixin)]
 
 
 def cases(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
@@ -94,12 +115,12 @@ def main(answers: str, selection: str) -> None:
     utils.clean_up_interpreters = clean_up_interpreters
     utils.TestBase.interpreter_obj_from_capi = interpreter_obj_from_capi
     support.set_memlimit("8g")  # what the tests allow for: they use a tenth of it
+    Result.answers = Path(answers)
+    Result.answers.touch()
     file, filters, without = json.loads(selection)
-    suite = unittest.defaultTestLoader.loadTestsFromName(PACKAGE + file)
-    tests = [test for test in cases(suite) if not is_among(test, without)]
+    tests = [test for test in load(file) if not is_among(test, without)]
     for names in filter(None, filters):
         tests = [test for test in tests if is_among(test, names)]
-    Result.answers = Path(answers)
     result = Result(unittest.runner._WritelnDecorator(sys.stderr), descriptions=True, verbosity=1)
     for test in tests:
         result.write(test, "not run")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Run CPython's own tests of `concurrent.interpreters` with isles in its place.
+"""Run CPython's own tests of `concurrent.interpreters` and of its executor with isles instead.
 
     run.py FOLDER [FILE[.CLASS[.TEST]]]...
 
 FOLDER becomes a virtual environment in whose interpreters, all of them, `concurrent.interpreters`
-is the shim beside this file.  The tables of docs/design/conformance.md say which tests are left
-out, which run with ISLES_STRICT and which fail.  It is an error if another one fails, if one of
-these passes or does not exist, and if fewer than 95% pass.
+is the shim beside this file; in the tests of the executor `concurrent.futures.interpreter` is, too.
+The tables of docs/design/conformance.md say which tests are left out, which run with ISLES_STRICT
+and which fail.  It is an error if another one fails, if one of these passes or does not exist, and
+if fewer than 95% pass.
 """
 
 import importlib.util
@@ -22,7 +23,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs/design/conformance.md"
-FILES = ("test_api", "test_lifecycle", "test_queues", "test_stress")
+FUTURES = "test_concurrent_futures"
+FILES = (
+    "test_api",
+    "test_lifecycle",
+    "test_queues",
+    "test_stress",
+    f"{FUTURES}.test_interpreter_pool",
+    f"{FUTURES}.test_as_completed",
+    f"{FUTURES}.test_init",
+    f"{FUTURES}.test_shutdown",
+)
 GOAL = 0.95
 LIMIT = 240  # seconds for a file
 
@@ -35,7 +46,7 @@ def main(folder: str, *wanted: str) -> int:
     results = {}
     for file in FILES:
         results |= run_file(python, file, wanted, [*left_out, *strict])
-    for file in dict.fromkeys(name.split(".")[0] for name in strict):
+    for file in dict.fromkeys(map(file_of, strict)):
         results |= run_file(python, file, wanted, [*left_out], [*strict], ISLES_STRICT="1")
     return report(results, whole=not wanted)
 
@@ -45,9 +56,13 @@ def make_environment(folder: Path) -> Path:
     venv.create(folder, clear=True, symlinks=True)
     variables = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", variables))
-    shim = str(HERE / "shim/concurrent")
+    shim, futures = str(HERE / "shim/concurrent"), str(HERE / "shim/futures")
     lines = [*map(folder_of, ("isles", "cloudpickle"))]
     lines.append(f"import concurrent; concurrent.__path__.insert(0, {shim!r})")
+    lines.append(
+        "import os; 'ISLES_FUTURES' in os.environ and"
+        f" __import__('concurrent.futures').futures.__path__.insert(0, {futures!r})"
+    )
     (site / "isles.pth").write_text("\n".join(lines) + "\n")
     return folder / "bin/python"
 
@@ -57,6 +72,11 @@ def folder_of(module: str) -> str:
     if spec is None or spec.origin is None:
         sys.exit(f"{module} is not installed for {sys.executable}")
     return str(Path(spec.origin).parent.parent)
+
+
+def file_of(name: str) -> str:
+    """The file of FILES that a test is in."""
+    return next(file for file in FILES if name.startswith(f"{file}."))
 
 
 def table(heading: str) -> dict[str, str]:
@@ -76,6 +96,8 @@ def run_file(
 ) -> dict[str, str]:
     """Run the tests of a file in a process of their own; return what became of each."""
     print(f"--- {file}", *variables, flush=True)
+    if file.startswith(FUTURES):
+        variables["ISLES_FUTURES"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers"
         selection = json.dumps([file, [wanted, only or ()], without])

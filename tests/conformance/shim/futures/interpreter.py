@@ -1,0 +1,3 @@
+"""`concurrent.futures.interpreter`, but isles."""
+
+from isles.futures import *
