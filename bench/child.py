@@ -4,6 +4,7 @@ memory SIDE COUNT    resident KiB that each of COUNT new interpreters adds
 cycles SIDE COUNT    resident KiB before and after COUNT create-use-close cycles in four threads
 imports SIDE PACKAGE the ns and the resident KiB that an import takes: in this process ("main"), or
                      in the first and the fourth interpreter
+pool KIND WORKERS    KiB that an executor with so many workers adds, its processes included
 burn N               waits for lines on standard input, answers each with the ns of work.burn(N)
 """
 
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import work
 from sides import Side, side
@@ -93,6 +95,34 @@ def imports(where: str, package: str) -> dict[str, float]:
     return {"first": taken[0][0], "fourth": taken[3][0], "fourth_kib": taken[3][1]}
 
 
+def proportional(pid: object = "self") -> int:
+    """KiB of a process and of those below it; what several share counts for each in part."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as rollup:
+            total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            total += sum(map(proportional, children.read_text().split()))
+    except FileNotFoundError:
+        pass  # it has just ended
+    return total
+
+
+def pool(kind: str, workers: int) -> dict[str, float]:
+    import pool_rows
+
+    make = pool_rows.makers()[kind]
+    with make(1) as executor:  # the imports
+        executor.submit(work.nothing).result()
+    before = proportional()
+    with make(workers) as executor:
+        together = [executor.submit(time.sleep, 0.2) for _ in range(workers)]
+        for future in [*together, *(executor.submit(work.nothing) for _ in range(workers * 10))]:
+            future.result()
+        gc.collect()
+        return {"pool": proportional() - before}
+
+
 def burn(n: int) -> None:
     for _ in sys.stdin:
         start = time.perf_counter_ns()
@@ -107,6 +137,9 @@ def main() -> None:
         return
     if what == "imports":
         print(json.dumps(imports(*args)))
+        return
+    if what == "pool":
+        print(json.dumps(pool(args[0], int(args[1]))))
         return
     measure = {"memory": memory, "cycles": cycles}[what]
     print(json.dumps(measure(side(args[0]), int(args[1]))))

@@ -82,6 +82,10 @@ TARGETS = {
     "10,000 strings against marshal": Target("≤", 1),
     "100 MB bytearray against multiprocessing.Pipe": Target("≤", 50, unit="µs"),
     "100 MB ndarray against multiprocessing.Pipe": Target("≤", 50, unit="µs"),
+    "a task": Target("≥", 20, (3, 14)),
+    "a task against threads": Target("≤", 1),
+    "a task of map, chunks of 1,000 against threads": Target("≤", 1, unit="µs"),
+    "two workers against one": Target("≥", 1.95),
 }
 
 
