@@ -86,7 +86,7 @@ struct made {
     unsigned slot;
     char *from;
     char *path;
-    bool passing; /* to be removed once it is loaded */
+    atomic_bool passing; /* to be removed once it is loaded */
     struct made *next;
 };
 
@@ -118,35 +118,59 @@ isles_copies_init(void)
     return hooked;
 }
 
-/* What was made of a file for a slot; NULL.  It stays as it is. */
+/* What was made of a file for a slot; NULL.  It stays as it is.  Under the lock. */
 static const struct made *
-find_made(const char *from, unsigned slot)
+look_up(const char *from, unsigned slot)
 {
-    isles_mutex_lock(&lock);
     const struct made *one = all;
     while (one != NULL && !(one->slot == slot && strcmp(one->from, from) == 0)) {
         one = one->next;
     }
+    return one;
+}
+
+static const struct made *
+find_made(const char *from, unsigned slot)
+{
+    isles_mutex_lock(&lock);
+    const struct made *one = look_up(from, slot);
     isles_mutex_unlock(&lock);
     return one;
 }
 
-static int
+static void
+made_free(struct made *one)
+{
+    if (one != NULL) {
+        free(one->from);
+        free(one->path);
+        free(one);
+    }
+}
+
+/* What counts as made: this, or what another thread of the slot's made of the same file meanwhile.
+ * NULL without memory. */
+static const struct made *
 note_made(const char *from, unsigned slot, const char *path, bool passing)
 {
     struct made *one = calloc(1, sizeof(*one));
     if (one == NULL || (one->from = strdup(from)) == NULL || (one->path = strdup(path)) == NULL) {
-        free(one ? one->from : NULL);
-        free(one);
-        return ISLES_NO_MEMORY;
+        made_free(one);
+        return NULL;
     }
     one->slot = slot;
-    one->passing = passing;
+    atomic_init(&one->passing, passing);
     isles_mutex_lock(&lock);
-    one->next = all;
-    all = one;
+    const struct made *before = look_up(from, slot);
+    if (before == NULL) {
+        one->next = all;
+        all = one;
+    }
     isles_mutex_unlock(&lock);
-    return ISLES_OK;
+    if (before != NULL) {
+        made_free(one);
+    }
+    return before ? before : one;
 }
 
 bool
@@ -165,22 +189,33 @@ isles_copies_slot_of(const char *path, unsigned *slot)
     return true;
 }
 
-/* The linker goes on finding them by their names. */
+static void
+remove_entry(const char *path)
+{
+    char folder[PATH_MAX];
+    (void)unlink(path);
+    if ((size_t)snprintf(folder, sizeof(folder), "%s", path) < sizeof(folder)) {
+        *strrchr(folder, '/') = 0;
+        (void)rmdir(folder); /* of its key */
+    }
+}
+
+/* The linker goes on finding them by their names.  Others of the slot may not be loaded yet, by
+ * another thread, or ever, as what needs them failed. */
 void
 isles_copies_loaded(unsigned slot)
 {
+    char path[PATH_MAX];
     isles_mutex_lock(&lock);
-    for (struct made *one = all; one != NULL; one = one->next) {
-        if (one->slot == slot && one->passing) {
-            one->passing = false;
-            char *end = strrchr(one->path, '/');
-            (void)unlink(one->path);
-            *end = 0;
-            (void)rmdir(one->path); /* the folder of its key */
-            *end = '/';
+    struct made *one = all;
+    isles_mutex_unlock(&lock); /* the linker has a lock of its own, under which ours is taken */
+    for (; one != NULL; one = one->next) {
+        if (one->slot == slot && atomic_load(&one->passing)
+            && isles_loaded_library(one->path, path, sizeof(path))) {
+            atomic_store(&one->passing, false);
+            remove_entry(one->path);
         }
     }
-    isles_mutex_unlock(&lock);
 }
 
 static atomic_uint next_slot;
@@ -294,6 +329,8 @@ entry_name(const char *path, char name[ISLES_CACHE_NAME_MAX + 1])
     memcpy(name, base, strlen(base) + 1);
 }
 
+#define MEMORY_FILE "/proc/self/fd/%d"
+
 /* In memory: the file stays open, or another one would get its name, and the linker would take it
  * for this one. */
 static int
@@ -304,7 +341,7 @@ store_in_memory(const char *name, const unsigned char *data, size_t size, char *
     if (status < 0) {
         return fail(fault, status, name);
     }
-    if (asprintf(path, "/proc/self/fd/%d", fd) < 0) {
+    if (asprintf(path, MEMORY_FILE, fd) < 0) {
         close(fd);
         return ISLES_NO_MEMORY;
     }
@@ -476,6 +513,24 @@ make_new(const struct isles_loader *loader, unsigned slot, struct isles_elf_rena
                                      : status;
 }
 
+/* Gives the path of what counts, for this file and slot; what is one too many goes. */
+static int
+settle_on(const char *from, unsigned slot, const char *made, char **path)
+{
+    int fd;
+    bool memory = sscanf(made, MEMORY_FILE, &fd) == 1, passing = slot >= SLOTS_KEPT && !memory;
+    const struct made *noted = note_made(from, slot, made, passing);
+    if (noted != NULL && strcmp(noted->path, made) != 0) {
+        if (memory) {
+            close(fd);
+        } else if (passing) {
+            remove_entry(made);
+        }
+    }
+    *path = noted ? strdup(noted->path) : NULL;
+    return *path ? ISLES_OK : ISLES_NO_MEMORY;
+}
+
 static int
 make(const struct isles_loader *loader, unsigned slot, char **path, struct isles_fault *fault)
 {
@@ -493,12 +548,8 @@ make(const struct isles_loader *loader, unsigned slot, char **path, struct isles
     }
     int status = make_new(loader, slot, renames, &count, &found, fault);
     if (status == 0) {
-        status = note_made(from, slot, found, slot >= SLOTS_KEPT && !in_memory());
-        if (status < 0) {
-            free(found);
-        } else {
-            *path = found;
-        }
+        status = settle_on(from, slot, found, path);
+        free(found);
     }
     for (size_t i = 0; i < count; i++) {
         free((char *)renames[i].to);
@@ -525,9 +576,7 @@ static const char shareable[] = "shareable"; /* the name of such an entry */
 static void
 note_known(const char *path)
 {
-    if (!isles_copies_is_known_shareable(path)) {
-        (void)note_made(path, NO_SLOT, "", false);
-    }
+    (void)note_made(path, NO_SLOT, "", false);
 }
 
 bool

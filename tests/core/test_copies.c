@@ -2,7 +2,9 @@
  * tests/core/copies/: it needs a library that needs one that uses Python, and one that doesn't. */
 #include "folder.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "copies.h"
@@ -69,18 +71,91 @@ test_a_slot_has_one(void)
     free(b.path);
 }
 
-static void
-test_high_slots_leave_no_file(void)
+static unsigned
+high_slot(void)
 {
     unsigned slot;
     do {
         slot = isles_copies_slot();
     } while (slot < 100);
-    struct copy a = load(slot);
+    return slot;
+}
+
+static void
+test_high_slots_leave_no_file(void)
+{
+    struct copy a = load(high_slot());
     CHECK(access(a.path, F_OK) < 0);
     CHECK(dlopen(a.path, RTLD_NOW) != NULL); /* by its name */
     CHECK(a.count() == 1);
     free(a.path);
+}
+
+/* Another thread's import has come so far, or one that failed, when the first one is done. */
+static void
+test_what_is_not_loaded_stays(void)
+{
+    char *path;
+    unsigned slot = high_slot();
+    CHECK(isles_copies_make(&module, slot, &path, &fault) == 0);
+    isles_copies_loaded(slot);
+    CHECK(access(path, R_OK) == 0);
+    struct copy a = load(slot);
+    CHECK(strcmp(a.path, path) == 0 && access(path, F_OK) < 0);
+    free(a.path);
+    free(path);
+}
+
+enum { THREADS = 8, ROUNDS = 20 };
+
+static pthread_barrier_t together;
+
+static void *
+make_together(void *slot)
+{
+    char *path;
+    pthread_barrier_wait(&together);
+    CHECK(isles_copies_make(&module, *(unsigned *)slot, &path, &(struct isles_fault){0}) == 0);
+    return path;
+}
+
+static int
+count_files(const char *folder)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    CHECK(dir != NULL);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+/* Two would have statics of their own each, and so would the libraries that they need. */
+static void
+test_threads_make_one(const char *folder, int each)
+{
+    pthread_t threads[THREADS];
+    CHECK(pthread_barrier_init(&together, NULL, THREADS) == 0);
+    int before = count_files(folder);
+    for (int round = 0; round < ROUNDS; round++) {
+        unsigned slot = high_slot();
+        char *first = NULL;
+        for (int i = 0; i < THREADS; i++) {
+            CHECK(pthread_create(&threads[i], NULL, make_together, &slot) == 0);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            void *path;
+            CHECK(pthread_join(threads[i], &path) == 0);
+            CHECK(first == NULL || strcmp(first, path) == 0);
+            free(first);
+            first = path;
+        }
+        free(first);
+    }
+    CHECK(count_files(folder) - before == each * ROUNDS);
+    CHECK(pthread_barrier_destroy(&together) == 0);
 }
 
 static void
@@ -99,6 +174,7 @@ test_in_memory(void)
     struct copy a = load(isles_copies_slot()), b = load(isles_copies_slot());
     CHECK(strncmp(a.path, "/proc/self/fd/", 14) == 0 && strcmp(a.path, b.path) != 0);
     CHECK(a.count() == 1 && b.count() == 1 && a.value() == 1001 && b.value() == 1001);
+    test_threads_make_one("/proc/self/fd", 3);
     CHECK(unsetenv("ISLES_CACHE") == 0);
     free(a.path);
     free(b.path);
@@ -165,6 +241,8 @@ main(int argc, char **argv)
     test_each_slot_has_its_own();
     test_a_slot_has_one();
     test_high_slots_leave_no_file();
+    test_what_is_not_loaded_stays();
+    test_threads_make_one(under_base("cache"), 3);
     test_a_folder_that_was_removed_is_made_again();
     test_in_memory();
     test_shareable();

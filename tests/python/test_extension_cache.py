@@ -119,6 +119,30 @@ def test_in_memory(run, tmp_path):
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_threads_import_together(where, run, tmp_path):
+    """Different modules that need one library, where copies go as soon as they are loaded."""
+    script = """
+        def libraries():
+            import importlib, threading
+            names = ["traps." + name for name in ("needs_python", "needs_deep", "needs_python_too")]
+            found, start = [], threading.Barrier(len(names))
+            def load(name):
+                start.wait()
+                found.append(importlib.import_module(name).library())
+            threads = [threading.Thread(target=load, args=[name]) for name in names]
+            for step in (threading.Thread.start, threading.Thread.join):
+                for thread in threads:
+                    step(thread)
+            return len(found), len(set(found))
+
+        for _ in range(30):
+            with isles.create() as interp:
+                assert interp.call(libraries) == (3, 1)
+    """
+    check(run(script, ISLES_CACHE=where, ISLES_CACHE_DIR=str(tmp_path / "copies")))
+
+
 def test_out_of_file_handles(run, tmp_path):
     script = """
         import resource
