@@ -1,8 +1,9 @@
 /* Which of the libraries that a shared object needs have to be copied with it, and where they are.
  *
- * Those that use Python, those that rely on its GIL, and those that need one of them.  Files are looked for as the dynamic
- * linker of glibc does: DT_RPATH, LD_LIBRARY_PATH, DT_RUNPATH, and what is loaded already; the
- * system's folders hold no library of an extension's.  Any thread, without a GIL. */
+ * Those that use Python, those that rely on its GIL, and those that need one of them.  Files are
+ * looked for as the dynamic linker of glibc does: DT_RPATH, LD_LIBRARY_PATH, DT_RUNPATH, and what
+ * is loaded already; the system's folders hold no library of an extension's.  Any thread, without a
+ * GIL. */
 #ifndef ISLES_LIBRARIES_H
 #define ISLES_LIBRARIES_H
 
