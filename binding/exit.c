@@ -186,6 +186,17 @@ residents(void)
     return list;
 }
 
+/* Of one that could not be closed because a thread came in just before. */
+static void
+freeze(struct resident *resident)
+{
+    resident->stopper = stopper_new(resident->interp);
+    if (resident->stopper != NULL) {
+        atomic_store(&resident->stopper->wish, STAY);
+        wait_settled(resident, FREEZE);
+    }
+}
+
 /* Gives up on it.  0 or -1 with an exception. */
 static int
 leave_behind(struct isles_interp *interp, PyObject *idents)
@@ -211,6 +222,9 @@ end_resident(struct resident *resident, PyObject *idents)
     int status = quiet ? isles__gate_close(interp) : ISLES_BUSY;
     if (status == ISLES_OK || status == ISLES_NOT_FOUND || interp->state == NULL) {
         return 0; /* or others are at it: end_late() */
+    }
+    if (status == ISLES_THREADS_ALIVE) {
+        freeze(resident);
     }
     resident->left = true;
     return leave_behind(interp, idents);

@@ -133,6 +133,8 @@ settle_late(struct isles_interp *interp)
     }
 }
 
+#define MILLISECOND INT64_C(1000000)
+#define LEAVING (500 * MILLISECOND) /* for extension modules' threads */
 #define SETTLING_LOOK_EVERY 100000
 #define SETTLING_LOOKS 10000 /* a settling thread may come upon anybody's code */
 
@@ -277,7 +279,11 @@ void
 isles__gate_visit(struct isles_interp *interp)
 {
     /* The pin keeps it from ending until the new thread state is among its own. */
-    if (isles_registry_exiting() || isles_interp_pin(interp) < 0) {
+    int status;
+    while ((status = isles_interp_visit(interp)) == ISLES_BUSY) {
+        isles_sleep(MILLISECOND);
+    }
+    if (status < 0) {
         isles_sleep_forever();
     }
     PyThreadState *ts = PyThreadState_New(interp->state);
@@ -440,20 +446,8 @@ threads_alive(struct isles_interp *interp, const PyThreadState *mine)
     return alive;
 }
 
-static int
-wind_down(struct isles_interp *interp, const PyThreadState *mine)
-{
-    call_if_imported("threading", "_shutdown");
-    if (threads_alive(interp, mine)) {
-        return ISLES_THREADS_ALIVE;
-    }
-    call_if_imported("atexit", "_run_exitfuncs");
-    call_if_imported("threading", "_shutdown"); /* an atexit callback may have started some */
-    return threads_alive(interp, mine) ? ISLES_THREADS_ALIVE : ISLES_OK;
-}
-
 static void
-wait_for_visitors(struct isles_interp *interp)
+wait_for_pins(struct isles_interp *interp)
 {
     if (atomic_load(&interp->pins) > 0) {
         /* A visitor may need either GIL to get out. */
@@ -463,6 +457,35 @@ wait_for_visitors(struct isles_interp *interp)
             }
         Py_END_ALLOW_THREADS
     }
+}
+
+/* Gives extension modules' threads that are inside time to leave. */
+static void
+wait_for_visitors(struct isles_interp *interp, const PyThreadState *mine)
+{
+    wait_for_pins(interp);
+    int64_t deadline = isles_now() + LEAVING;
+    while (atomic_load(&interp->visited) && threads_alive(interp, mine)
+           && isles_now() < deadline) {
+        Py_BEGIN_ALLOW_THREADS
+            isles_sleep(MILLISECOND);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+static int
+wind_down(struct isles_interp *interp, const PyThreadState *mine)
+{
+    isles_interp_wind_down(interp, true);
+    call_if_imported("threading", "_shutdown");
+    /* Extension modules' threads may end only by what their modules do at exit. */
+    if (atomic_load(&interp->visited) || !threads_alive(interp, mine)) {
+        call_if_imported("atexit", "_run_exitfuncs");
+        call_if_imported("threading", "_shutdown"); /* an atexit callback may have started some */
+    }
+    isles_interp_wind_down(interp, false);
+    wait_for_visitors(interp, mine);
+    return threads_alive(interp, mine) ? ISLES_THREADS_ALIVE : ISLES_OK;
 }
 
 /* Inside, with all others gone: frees what is kept and ends it.  No thread state is current then.
@@ -553,7 +576,7 @@ isles__gate_close(struct isles_interp *interp)
         isles_interp_close_cancel(interp);
         return ISLES_NO_MEMORY;
     }
-    wait_for_visitors(interp);
+    wait_for_pins(interp);
     struct isles_pass pass;
     pass_push(&pass, interp, thread, from, ts);
     status = wind_down(interp, ts);

@@ -39,8 +39,8 @@ int isles__gate_create(bool isolated, bool owned, const struct isles_message *se
                        struct isles_interp **out, const char **why);
 
 /* Ends an interpreter: waits for its non-daemon threads, runs its atexit callbacks, frees all
- * kept thread states.  0 or a status: IS_CURRENT, IS_MAIN, UNRECOGNIZED, BUSY, NOT_FOUND,
- * THREADS_ALIVE, FORKED. */
+ * kept thread states.  Extension modules' own threads get half a second to leave.  0 or a status:
+ * IS_CURRENT, IS_MAIN, UNRECOGNIZED, BUSY, NOT_FOUND, THREADS_ALIVE, FORKED. */
 int isles__gate_close(struct isles_interp *interp);
 
 /* Has an interpreter release the memory that it lent and that came back: now if it can be entered,
@@ -48,8 +48,8 @@ int isles__gate_close(struct isles_interp *interp);
 void isles__gate_settle(struct isles_interp *interp);
 
 /* Enters on a thread that has no thread state, an extension module's own, with a new one that the
- * caller frees (PyGILState_Release).  An interpreter that has ended is never entered: then this
- * does not return, as with a finalized CPython. */
+ * caller frees (PyGILState_Release).  While it is not sure whether the interpreter ends, this waits.
+ * One that has ended is never entered: then this does not return, as with a finalized CPython. */
 void isles__gate_visit(struct isles_interp *interp);
 
 /* Interpreter objects that keep it alive, from outside of it.  Dropping the last one of an owned

@@ -494,6 +494,28 @@ isles_interp_pin(struct isles_interp *interp)
     return ISLES_OK;
 }
 
+int
+isles_interp_visit(struct isles_interp *interp)
+{
+    atomic_store(&interp->visited, true);
+    atomic_fetch_add(&interp->pins, 1);
+    /* As above; and an exit that begins now either sees the pin, or is seen here. */
+    const struct isles_thread *found = atomic_load(&interp->runner);
+    bool gone = found == PARKED || found == ENDED;
+    bool open = found == ENDING ? atomic_load(&interp->winding_down) : !atomic_load(&exiting);
+    if (!gone && open) {
+        return ISLES_OK;
+    }
+    isles_interp_unpin(interp);
+    return gone ? ISLES_NOT_FOUND : ISLES_BUSY;
+}
+
+void
+isles_interp_wind_down(struct isles_interp *interp, bool winding_down)
+{
+    atomic_store(&interp->winding_down, winding_down);
+}
+
 void
 isles_interp_unpin(struct isles_interp *interp)
 {

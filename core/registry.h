@@ -58,6 +58,8 @@ struct isles_interp {
         runner_ident;        /* Python's ident of who is inside, or ends it; just after `runner` */
     atomic_bool has_orphans; /* a hint to look for seats of ended threads */
     atomic_int pins;         /* visitors who must be gone before the end */
+    atomic_bool winding_down; /* ENDING, but threads of extension modules still come and go */
+    atomic_bool visited;      /* by such threads, ever */
     atomic_long refs;        /* of this struct */
     atomic_long holders;     /* Interpreter objects elsewhere; the last one ends an owned one */
     bool over;               /* is being ended for good: it lends nothing more; under its GIL */
@@ -148,6 +150,12 @@ void isles_interp_abandon(struct isles_interp *interp);
 /* Keeps it from ending without entering it.  0 or ISLES_NOT_FOUND. */
 int isles_interp_pin(struct isles_interp *interp);
 void isles_interp_unpin(struct isles_interp *interp);
+
+/* The same for a thread of an extension module's, which may also come while the interpreter is
+ * wound down: what ends the module may wait for the thread.  0; ISLES_BUSY: try again, it may go on
+ * or be wound down; ISLES_NOT_FOUND: never again. */
+int isles_interp_visit(struct isles_interp *interp);
+void isles_interp_wind_down(struct isles_interp *interp, bool winding_down);
 
 bool isles_interp_is_running(struct isles_interp *interp);
 bool isles_interp_has_ended(struct isles_interp *interp);

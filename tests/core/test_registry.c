@@ -197,6 +197,32 @@ test_pins(void)
     end(interp);
 }
 
+/* Threads of extension modules: also while it is wound down, and told whether to wait. */
+static void
+test_visits(void)
+{
+    struct isles_interp *interp = add();
+    CHECK(isles_interp_visit(interp) == 0 && atomic_load(&interp->visited));
+    CHECK(isles_interp_close_begin(interp, isles_thread_self()) == 0);
+    CHECK(isles_interp_visit(interp) == ISLES_BUSY);
+    isles_interp_wind_down(interp, true);
+    CHECK(isles_interp_visit(interp) == 0 && isles_interp_pin(interp) == ISLES_NOT_FOUND);
+    isles_interp_wind_down(interp, false);
+    CHECK(isles_interp_visit(interp) == ISLES_BUSY && atomic_load(&interp->pins) == 2);
+    isles_interp_close_cancel(interp);
+    CHECK(isles_interp_visit(interp) == 0);
+    for (int i = 0; i < 3; i++) {
+        isles_interp_unpin(interp);
+    }
+    CHECK(isles_interp_close_begin(interp, isles_thread_self()) == 0);
+    isles_interp_close_park(interp);
+    CHECK(isles_interp_visit(interp) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_reclaim_begin(interp) == 0);
+    isles_interp_close_commit(interp);
+    CHECK(isles_interp_visit(interp) == ISLES_NOT_FOUND && atomic_load(&interp->pins) == 0);
+    isles_interp_unref(interp);
+}
+
 static void
 test_seats(void)
 {
@@ -337,6 +363,7 @@ main(void)
     test_states();
     test_abandon();
     test_pins();
+    test_visits();
     test_seats();
     test_slots_are_given_back();
     test_many_at_once();

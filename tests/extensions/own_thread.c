@@ -10,6 +10,7 @@ struct job {
 };
 
 static struct job *jobs;
+static int stopped;
 
 static void
 call(PyObject *callable)
@@ -25,7 +26,7 @@ static void *
 run(void *arg)
 {
     struct job *job = arg;
-    while (job->times--) {
+    while (!__atomic_load_n(&stopped, __ATOMIC_RELAXED) && job->times--) {
         PyGILState_STATE outer = PyGILState_Ensure();
         PyGILState_STATE inner = PyGILState_Ensure();
         call(job->callable);
@@ -71,9 +72,18 @@ join(PyObject *module, PyObject *unused)
         Py_BEGIN_ALLOW_THREADS
             pthread_join(job->thread, NULL);
         Py_END_ALLOW_THREADS
+        Py_XDECREF(job->callable);
         PyMem_RawFree(job);
     }
     Py_RETURN_NONE;
+}
+
+/* Have all threads end after the call that they are at, and wait for them. */
+static PyObject *
+stop(PyObject *module, PyObject *unused)
+{
+    __atomic_store_n(&stopped, 1, __ATOMIC_RELAXED);
+    return join(module, unused);
 }
 
 /* The same on the calling thread, which already has a thread state. */
@@ -92,6 +102,7 @@ static PyMethodDef methods[] = {
     TRAP_BUMP,
     {"start", start, METH_VARARGS, NULL},
     {"join", join, METH_NOARGS, NULL},
+    {"stop", stop, METH_NOARGS, NULL},
     {"call_here", call_here, METH_O, NULL},
     {NULL},
 };

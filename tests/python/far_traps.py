@@ -1,5 +1,6 @@
 """What tests do with the modules of tests/extensions/, in whichever interpreter."""
 
+import atexit
 import gc
 import importlib
 import importlib.machinery
@@ -301,6 +302,42 @@ def own_threads(threads, times):
         module.start(arrive, times)
     module.join()
     return seen
+
+
+def endless(threads, seconds=0.0, at_exit=False):
+    """Threads of the module's own that call here again and again, each call taking that long."""
+    module = importlib.import_module("traps.own_thread")
+    if at_exit:
+        atexit.register(module.stop)
+
+    def spin():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
+
+    for _ in range(threads):
+        module.start(spin, sys.maxsize)
+
+
+def stopped_own_threads():
+    call("traps.own_thread", "stop")
+
+
+def own_thread_counts_until(file):
+    """A thread of the module's counts in a list; another one stays inside while the file exists."""
+    module = importlib.import_module("traps.own_thread")
+    module.counts = []
+
+    def stay():
+        while os.path.exists(file):
+            time.sleep(0.001)
+
+    module.start(stay)
+    module.start(lambda: (module.counts.append(1), time.sleep(0.001)), sys.maxsize)
+
+
+def own_thread_count():
+    return len(importlib.import_module("traps.own_thread").counts)
 
 
 def call_here():

@@ -6,6 +6,7 @@ import importlib
 import pickle
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -435,6 +436,56 @@ def test_call_on_the_same_thread(place):
     assert place.call(far_traps.call_here) is True
     far_traps.bump("traps.own_thread")
     assert place.call(far_traps.call_here) is True
+
+
+OWN_THREADS = """
+import sys, time
+sys.path += sys.argv[1:3]
+import far_traps, isles
+
+at_exit, seconds = eval(sys.argv[3])
+for _ in range(5):
+    with isles.create() as interp:
+        interp.call(far_traps.endless, 3, seconds, at_exit)
+        time.sleep(0.02)
+"""
+LEFT_RUNNING = """
+import sys, time
+sys.path += sys.argv[1:3]
+import far_traps, isles
+
+at_exit, seconds = eval(sys.argv[3])
+interps = [isles.create() for _ in range(3)]
+for interp in interps:
+    interp.call(far_traps.endless, 3, seconds, at_exit)
+time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("script", [OWN_THREADS, LEFT_RUNNING])
+@pytest.mark.parametrize("at_exit", [True, False])
+@pytest.mark.parametrize("seconds", [0.0, 0.002])
+def test_ending_with_own_threads(script, at_exit, seconds, made):
+    """They are joined by an atexit callback, or by nobody: it ends, and the process does."""
+    folders = str(made.folder), far.__file__.rpartition("/")[0]
+    start = time.monotonic()
+    check_clean(script, *folders, repr((at_exit, seconds)))
+    assert time.monotonic() - start < 10
+
+
+def test_own_threads_go_on_if_it_does_not_end(interp, tmp_path):
+    """Those that had to wait whether it ends."""
+    (tmp_path / "stay").touch()
+    interp.call(far_traps.own_thread_counts_until, str(tmp_path / "stay"))
+    with pytest.raises(isles.InterpreterBusyError):
+        interp.close()
+    before = interp.call(far_traps.own_thread_count)
+    (tmp_path / "stay").unlink()
+    deadline = time.monotonic() + 20
+    while interp.call(far_traps.own_thread_count) == before:
+        assert time.monotonic() < deadline
+    interp.call(far_traps.stopped_own_threads)
+    interp.close()
 
 
 def test_pending_call(place):
