@@ -42,12 +42,14 @@ def rules(policy: Policy) -> dict[str, str] | None:
     if not isinstance(policy, Mapping):
         kind = type(policy).__name__
         raise TypeError(f"extensions must be 'private', 'strict' or a mapping, not {kind}")
+    wanted = {}
     for name, mode in policy.items():
         if not isinstance(name, str) or not isinstance(mode, str):
             raise TypeError(f"extensions maps names (str) to modes (str), not {name!r}: {mode!r}")
         if mode.partition(":")[0] not in MODES:
             raise ValueError(f"{name!r} must be 'private', 'shared' or 'deny', not {mode!r}")
-    return KNOWN | dict(policy)
+        wanted[str.__str__(name)] = str.__str__(mode)  # no members of enums: they go elsewhere
+    return KNOWN | wanted
 
 
 def from_environment(text: str) -> Policy:

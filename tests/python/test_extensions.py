@@ -587,6 +587,27 @@ def test_mapping(policy, expected):
         assert {each: outcome(interp, each) for each in expected} == expected
 
 
+class Word(str):
+    """Can't be made in another interpreter: that doesn't have this module."""
+
+
+def test_words_of_other_types():
+    policy = {Word("traps.counter"): Word("deny"), "traps.find": Word("private")}
+    with isles.create(extensions=policy) as interp:
+        assert outcome(interp, "traps.counter") == "deny"
+        assert outcome(interp, "traps.find") == "private"
+
+
+def test_mapping_is_read_once():
+    class Changing(dict):
+        def items(self):
+            yield from list(super().items())
+            self["traps"] = None
+
+    with isles.create(extensions=Changing({"traps.counter": "deny"})) as interp:
+        assert outcome(interp, "traps.counter") == "deny"
+
+
 def test_forced_copy_counts_alone(shared):
     before = far_traps.bump(shared)
     with isles.create(extensions={shared: "private"}) as interp:
