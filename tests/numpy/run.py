@@ -131,15 +131,13 @@ def run_child(places: str, folder: Path, arguments: list[str]) -> str | None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # so that what it started can be killed with it
         )
         try:
             while (code := poll(child)) is None:
                 if seconds_since_a_line(folder) > LIMIT:
                     return "hung"
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            child.kill()
             child.wait()
     if code == 0:
         return None
