@@ -284,6 +284,7 @@ isles__gate_visit(struct isles_interp *interp)
         isles_sleep(MILLISECOND);
     }
     if (status < 0) {
+        isles_exit_without_waiting(); /* its pool may join it then, as Arrow's does */
         isles_sleep_forever();
     }
     PyThreadState *ts = PyThreadState_New(interp->state);

@@ -62,6 +62,10 @@ void isles_sleep(int64_t nanoseconds);
 /* Sleeps and never returns. */
 _Noreturn void isles_sleep_forever(void);
 
+/* Has exit() leave out whatever was registered before to be run then, which may wait for a thread
+ * that sleeps forever; streams are flushed.  Any thread. */
+void isles_exit_without_waiting(void);
+
 /* The status that says what an errno of a file operation means; never 0. */
 int isles_status_of_errno(int error);
 

@@ -75,6 +75,7 @@ COPIED = [
     Module("traps.creates", "creates.c"),
     Module("traps.creates_export", "creates.c", ("-DTRAP_SLOTS",), since=(3, 15)),
     Module("traps.pending", "pending.c", ("-pthread",)),
+    Module("traps.late", "late.c", ("-pthread",)),
 ]
 
 # What declares that it supports an own GIL.

@@ -15,7 +15,7 @@ import extensions_build
 import far
 import far_traps
 import pytest
-from child_process import check_clean
+from child_process import check_clean, run_script
 
 import isles
 
@@ -495,6 +495,24 @@ def test_pending_call(place):
 def test_pending_calls_in_four_at_once(four):
     """Main is not among them: there only the process's first thread makes such calls."""
     assert at_once(four, far_traps.pending, 100) == [[interp.id] * 100 for interp in four]
+
+
+LATE_THREAD = """
+import sys, time
+sys.path += sys.argv[1:]
+import far_traps, isles
+
+with isles.create() as interp:
+    interp.call(far_traps.call, "traps.late", "start")
+time.sleep(0.6)
+print("flushed", end="")
+sys.exit(3)
+"""
+
+
+def test_thread_that_comes_too_late_does_not_hold_up_the_exit(made):
+    ended = run_script(LATE_THREAD, str(made.folder), far.__file__.rpartition("/")[0])
+    assert (ended.code, ended.out, ended.err) == (3, "flushed", ""), ended
 
 
 # ---- modules that fail ----
