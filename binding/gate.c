@@ -466,8 +466,7 @@ wait_for_visitors(struct isles_interp *interp, const PyThreadState *mine)
 {
     wait_for_pins(interp);
     int64_t deadline = isles_now() + LEAVING;
-    while (atomic_load(&interp->visited) && threads_alive(interp, mine)
-           && isles_now() < deadline) {
+    while (atomic_load(&interp->visited) && threads_alive(interp, mine) && isles_now() < deadline) {
         Py_BEGIN_ALLOW_THREADS
             isles_sleep(MILLISECOND);
         Py_END_ALLOW_THREADS

@@ -48,8 +48,9 @@ int isles__gate_close(struct isles_interp *interp);
 void isles__gate_settle(struct isles_interp *interp);
 
 /* Enters on a thread that has no thread state, an extension module's own, with a new one that the
- * caller frees (PyGILState_Release).  While it is not sure whether the interpreter ends, this waits.
- * One that has ended is never entered: then this does not return, as with a finalized CPython. */
+ * caller frees (PyGILState_Release).  While it is not sure whether the interpreter ends, this
+ * waits. One that has ended is never entered: then this does not return, as with a finalized
+ * CPython. */
 void isles__gate_visit(struct isles_interp *interp);
 
 /* Interpreter objects that keep it alive, from outside of it.  Dropping the last one of an owned

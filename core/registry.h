@@ -55,15 +55,15 @@ struct isles_interp {
     void *local;           /* what the binding keeps in it; touched under its GIL only */
     _Atomic(struct isles_thread *) runner;
     atomic_ulong
-        runner_ident;        /* Python's ident of who is inside, or ends it; just after `runner` */
-    atomic_bool has_orphans; /* a hint to look for seats of ended threads */
-    atomic_int pins;         /* visitors who must be gone before the end */
+        runner_ident;         /* Python's ident of who is inside, or ends it; just after `runner` */
+    atomic_bool has_orphans;  /* a hint to look for seats of ended threads */
+    atomic_int pins;          /* visitors who must be gone before the end */
     atomic_bool winding_down; /* ENDING, but threads of extension modules still come and go */
     atomic_bool visited;      /* by such threads, ever */
-    atomic_long refs;        /* of this struct */
-    atomic_long holders;     /* Interpreter objects elsewhere; the last one ends an owned one */
-    bool over;               /* is being ended for good: it lends nothing more; under its GIL */
-    atomic_long lent;        /* blocks that others use: block.h */
+    atomic_long refs;         /* of this struct */
+    atomic_long holders;      /* Interpreter objects elsewhere; the last one ends an owned one */
+    bool over;                /* is being ended for good: it lends nothing more; under its GIL */
+    atomic_long lent;         /* blocks that others use: block.h */
     _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
     struct isles_seat *seats;               /* registry lock */
     uint32_t slot;             /* index into each thread's table; given back at the end */
