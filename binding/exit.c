@@ -36,7 +36,8 @@ is_idle_seat(struct isles_interp *interp, const struct isles_thread_state *threa
     return isles_seat_is_kept(interp, thread->ts) && !just_entered && !inside;
 }
 
-/* Counts the threads that run inside; `interrupt` sends each a SystemExit.  -1 without memory.
+/* Counts the threads that run inside; `interrupt` sends each a SystemExit, but not an extension
+ * module's own, which would report it: it doesn't know what that is.  -1 without memory.
  * In the interpreter, unless `interrupt` is false. */
 static int
 threads_inside(struct isles_interp *interp, const PyThreadState *mine, bool interrupt)
@@ -52,7 +53,8 @@ threads_inside(struct isles_interp *interp, const PyThreadState *mine, bool inte
             continue;
         }
         inside++;
-        if (interrupt) {
+        bool own = threads[i].outside && !isles_seat_is_kept(interp, threads[i].ts);
+        if (interrupt && !own) {
             PyThreadState_SetAsyncExc(threads[i].ident, PyExc_SystemExit);
         }
     }

@@ -56,6 +56,8 @@ remedy_for(int status)
     case ISLES_UNSAFE:
     case ISLES_NO_EXEC:
         return "set ISLES_CACHE_DIR to a folder of yours, or ISLES_CACHE=memory";
+    case ISLES_UNSUPPORTED:
+        return "the main interpreter can import it, and those with isolated=False";
     case ISLES_TOO_MANY_FILES:
         return "close some files, or raise the limit (ulimit -n)";
     default:
@@ -284,9 +286,8 @@ static PyObject *
 restore(const struct import *import, PyObject *both)
 {
     PyModuleDef *def = PyLong_AsVoidPtr(PyTuple_GET_ITEM(both, 1));
-    PyObject *name = PyUnicode_EncodeFSDefault(import->name);
-    PyObject *module = name ? PyImport_AddModuleRef(PyBytes_AS_STRING(name)) : NULL;
-    Py_XDECREF(name);
+    const char *name = PyUnicode_AsUTF8(import->name);
+    PyObject *module = name ? PyImport_AddModuleRef(name) : NULL;
     if (module != NULL
         && (PyDict_Update(PyModule_GetDict(module), PyTuple_GET_ITEM(both, 0)) < 0
             || (PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0))) {

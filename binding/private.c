@@ -139,7 +139,8 @@ isles__private_threads(void *interp, struct isles_thread_state **threads, size_t
         PyThreadState *p = ((PyInterpreterState *)interp)->threads.head;
         for (; p != NULL; p = p->next) {
             if (n < size) {
-                list[n] = (struct isles_thread_state){p, p->thread_id};
+                bool outside = p->_whence == _PyThreadState_WHENCE_UNKNOWN;
+                list[n] = (struct isles_thread_state){p, p->thread_id, outside};
             }
             n++;
         }

@@ -44,6 +44,7 @@ void isles__private_leave_main(void *interp);
 struct isles_thread_state {
     void *ts; /* PyThreadState *, to compare: its thread may free it at any time */
     unsigned long ident;
+    bool outside; /* of a thread that neither threading nor _thread started */
 };
 
 /* All thread states of an interpreter that can't end meanwhile, in memory of malloc.

@@ -31,7 +31,7 @@ struct isles_cache;
  * ISLES_NOT_FOUND); it may be NULL. */
 struct isles_fault {
     int error;           /* errno, or 0 */
-    const char *why;     /* with ISLES_UNSAFE: a static text, to follow the path; else NULL */
+    const char *why;     /* a static text, to follow the path, or NULL; with ISLES_UNSAFE always */
     char path[PATH_MAX]; /* the file or folder that it is about */
 };
 

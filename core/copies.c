@@ -38,6 +38,17 @@ fail(struct isles_fault *fault, int status, const char *path)
     return status;
 }
 
+static int
+fail_for(struct isles_fault *fault, int status, const char *path, const char *why)
+{
+    (void)fail(fault, status, path);
+    if (fault != NULL) {
+        fault->error = 0;
+        fault->why = why;
+    }
+    return status;
+}
+
 int
 isles_original_open(struct isles_original *original, const char *path, struct isles_fault *fault)
 {
@@ -235,8 +246,8 @@ in_memory(void)
     return where != NULL && strcmp(where, "memory") == 0;
 }
 
-/* Whether the environment names a folder. */
-static bool
+/* Why the environment names no folder that can be used; NULL if it does. */
+static const char *
 cache_folder(char *out, size_t size)
 {
     const char *named = getenv("ISLES_CACHE_DIR"), *user = getenv("XDG_CACHE_HOME");
@@ -250,7 +261,14 @@ cache_folder(char *out, size_t size)
         folder = home;
         below = "/.cache/isles/extensions";
     }
-    return folder != NULL && (size_t)snprintf(out, size, "%s%s", folder, below) < size;
+    if (folder == NULL) {
+        return "HOME is not set to a folder";
+    }
+    if ((size_t)snprintf(out, size, "%s%s", folder, below) >= size) {
+        return "its path is too long";
+    }
+    return strchr(out, '$') ? "its path has a dollar sign, which the dynamic linker would expand"
+                            : NULL;
 }
 
 static uint64_t
@@ -260,7 +278,8 @@ cache_limit(void)
     char *end;
     errno = 0;
     unsigned long long limit = text ? strtoull(text, &end, 10) : 0;
-    return text != NULL && end != text && *end == 0 && errno == 0 ? limit : LIMIT_DEFAULT;
+    bool sound = text != NULL && *text >= '0' && *text <= '9' && *end == 0 && errno == 0;
+    return sound ? limit : LIMIT_DEFAULT;
 }
 
 /* The process's cache, opened at the first need and never closed. */
@@ -275,9 +294,9 @@ open_cache(struct isles_cache **out, struct isles_fault *fault)
     }
     char folder[PATH_MAX];
     struct isles_cache *opened;
-    errno = ENOENT;
-    if (!cache_folder(folder, sizeof(folder))) {
-        return fail(fault, ISLES_IO, "~/.cache");
+    const char *why = cache_folder(folder, sizeof(folder));
+    if (why != NULL) {
+        return fail_for(fault, ISLES_IO, "the folder for copies", why);
     }
     int status = isles_cache_open(folder, &opened, fault);
     if (status < 0) {
@@ -417,8 +436,11 @@ edit_and_store(const struct isles_original *original, unsigned slot, struct isle
     size_t size;
     int status = isles_elf_edit(&original->elf, changes, &data, &size);
     if (status < 0) {
-        errno = 0;
-        return fail(fault, status, original->path);
+        const char *why = strpbrk(changes->origin, ":$")
+                              ? "it looks for libraries beside itself, and its folder's path has a "
+                                "colon or a dollar sign, which a search path can't hold"
+                              : NULL;
+        return fail_for(fault, status, original->path, why);
     }
     entry_name(original->path, name);
     status = in_memory() ? store_in_memory(name, data, size, path, fault)

@@ -328,12 +328,16 @@ def own_thread_counts_until(file):
     module = importlib.import_module("traps.own_thread")
     module.counts = []
 
+    inside = threading.Event()
+
     def stay():
+        inside.set()
         while os.path.exists(file):
             time.sleep(0.001)
 
     module.start(stay)
     module.start(lambda: (module.counts.append(1), time.sleep(0.001)), sys.maxsize)
+    assert inside.wait(20)
 
 
 def own_thread_count():

@@ -260,3 +260,21 @@ def test_out_of_memory(run, tmp_path):
     """
     text = check(run(script, ISLES_CACHE_DIR=str(tmp_path / "copies")))
     assert text in ("ImportError\n", "MemoryError\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "", "XDG_CACHE_HOME": ""}, "HOME is not set to a folder"),
+        ({"ISLES_CACHE_DIR": "/tmp/$LIB/copies"}, "has a dollar sign"),
+        ({"ISLES_CACHE_DIR": "/tmp/" + "x" * 5000}, "its path is too long"),
+    ],
+)
+def test_no_such_folder(variables, expected, run):
+    script = """
+        try:
+            interp.call(bump)
+        except isles.ExecutionFailed as error:
+            print(error.excinfo.msg)
+    """
+    assert expected in check(run(script, **variables))

@@ -462,6 +462,12 @@ time.sleep(0.02)
 """
 
 
+def test_leaving_own_threads_inside(made):
+    """They are not told to end: what they'd do with the exception is to report it."""
+    folders = str(made.folder), far.__file__.rpartition("/")[0]
+    check_clean(LEFT_RUNNING, *folders, repr((False, 1000)))
+
+
 @pytest.mark.parametrize("script", [OWN_THREADS, LEFT_RUNNING])
 @pytest.mark.parametrize("at_exit", [True, False])
 @pytest.mark.parametrize("seconds", [0.0, 0.002])
