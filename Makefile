@@ -30,6 +30,7 @@ help:
 	@echo "make matrix   run the tests on CPython 3.13, 3.14 and 3.15 (VERSIONS='3.15 3.14-dbg'; as root)"
 	@echo "make conformance  run CPython's own tests of concurrent.interpreters with isles (in the matrix's 3.15)"
 	@echo "make numpy-suite  run NumPy's own tests in isolated interpreters (in the matrix's 3.14 and 3.15)"
+	@echo "make compatibility  check the packages of docs/packages.txt on all three, and write docs/compatibility.md"
 	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
 	@echo "make tsan     run core's tests under ThreadSanitizer"
 	@echo "make fuzz     feed the decoders arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
@@ -147,6 +148,17 @@ numpy-suite:
 test-numpy: $(OUT)/installed
 	cd tests && $(python) -P numpy/run.py $(OUT)/numpy $(ARGS)
 
+# Which of the packages in docs/packages.txt work, for docs/compatibility.md.  Takes its time: gigabytes of wheels.
+VERSIONS_CHECKED := 3.13 3.14 3.15
+
+compatibility: need-python
+	@TARGETS=check-packages MATRIX_LIMIT=7200 scripts/matrix $(VERSIONS_CHECKED)
+	$(PY) docs/compatibility.py $(foreach v,$(VERSIONS_CHECKED),"$$(scripts/matrix-root)"/isles/$(v)/build/*/packages/packages.json)
+
+# What it runs inside, for one version.
+check-packages: $(OUT)/installed
+	scripts/check-packages $(python) $(OUT)/packages
+
 # --- style and documentation ---
 
 C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/*/*.c tests/core/*/*/*.c \
@@ -176,4 +188,5 @@ clean:
 	rm -rf build
 
 .PHONY: help run test bench need-python test-python test-core tsan asan asan-core asan-python fuzz \
-        fuzz-seeds matrix conformance test-conformance numpy-suite test-numpy lint format docs clean
+        fuzz-seeds matrix conformance test-conformance numpy-suite test-numpy compatibility check-packages \
+        lint format docs clean
