@@ -1,117 +1,20 @@
 #include "loader.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <pthread.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../core/copies.h"
 #include "../core/status.h"
 #include "hooks.h"
-#include "local.h"
-
-/* One import of an extension module.  Python objects are the interpreter's; borrowed if not said
- * otherwise. */
-struct import {
-    PyObject *plain;   /* CPython's own create_dynamic */
-    PyObject *library; /* the folder of CPython's own extension modules, with a slash */
-    PyObject *args;    /* of create_dynamic */
-    PyObject *spec;
-    PyObject *name; /* a reference: spec.name */
-    PyObject *file; /* a reference: spec.origin */
-    PyObject *path; /* a reference: bytes of it */
-    PyObject *init; /* a reference: bytes, what follows PyInit or PyModExport */
-    struct isles_local *local;
-};
+#include "loader_parts.h"
 
 /* What a file on disk holds. */
 enum style { SINGLE_PHASE, MULTI_PHASE };
 
 static PyObject *
-import_plainly(const struct import *import)
+import_plainly(const struct isles_import *import)
 {
     return PyObject_CallObject(import->plain, import->args);
-}
-
-static PyObject *
-import_error(const struct import *import, PyObject *message)
-{
-    if (message != NULL) {
-        PyErr_SetImportError(message, import->name, import->file);
-        Py_DECREF(message);
-    }
-    return NULL;
-}
-
-/* ---- errors ---- */
-
-static const char *
-remedy_for(int status)
-{
-    switch (status) {
-    case ISLES_NO_SPACE:
-        return "free some space, set ISLES_CACHE_DIR to another folder, or ISLES_CACHE=memory";
-    case ISLES_READ_ONLY:
-    case ISLES_UNSAFE:
-    case ISLES_NO_EXEC:
-        return "set ISLES_CACHE_DIR to a folder of yours, or ISLES_CACHE=memory";
-    case ISLES_UNSUPPORTED:
-        return "the main interpreter can import it, and those with isolated=False";
-    case ISLES_TOO_MANY_FILES:
-        return "close some files, or raise the limit (ulimit -n)";
-    default:
-        return "set ISLES_CACHE_DIR or ISLES_CACHE=memory if it is about the cache folder";
-    }
-}
-
-static PyObject *
-raise_fault(const struct import *import, int status, const struct isles_fault *fault)
-{
-    if (status == ISLES_NO_MEMORY) {
-        return PyErr_NoMemory();
-    }
-    const char *why = fault->why          ? fault->why
-                      : fault->error != 0 ? strerror(fault->error)
-                                          : isles_status_text(status);
-    return import_error(import,
-                        PyUnicode_FromFormat("isles can't make a private copy of %R: %s: %s (%s)",
-                                             import->name, fault->path, why, remedy_for(status)));
-}
-
-/* Replaces what dlerror() said by what to do. */
-static PyObject *
-raise_load_error(const struct import *import, const char *text)
-{
-    if (strstr(text, "static TLS") != NULL) {
-        return import_error(
-            import,
-            PyUnicode_FromFormat(
-                "no room for the thread-local data of one more private copy of %R: start the "
-                "process with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=65536 in its "
-                "environment, or use fewer interpreters that import it (%s)",
-                import->name, text));
-    }
-    return import_error(import, PyUnicode_DecodeFSDefault(text));
-}
-
-/* An init function that failed may have failed for a thing that it does not tell. */
-static void
-note_no_keys(void)
-{
-    pthread_key_t key;
-    if (pthread_key_create(&key, NULL) == 0) {
-        pthread_key_delete(key);
-        return;
-    }
-    PyObject *error = PyErr_GetRaisedException();
-    PyObject *done = PyObject_CallMethod(
-        error, "add_note", "s",
-        "The process has no thread-specific key left (there are 1024), and each private copy of an "
-        "extension module may take some: use fewer interpreters that import it.");
-    Py_XDECREF(done);
-    PyErr_Clear();
-    PyErr_SetRaisedException(error);
 }
 
 /* ---- rules ---- */
@@ -141,252 +44,21 @@ rule_of(PyObject *rules, PyObject *name)
 }
 
 static PyObject *
-refuse(const struct import *import, PyObject *rule)
+refuse(const struct isles_import *import, PyObject *rule)
 {
     const char *text = PyUnicode_AsUTF8(rule), *reason = text ? strchr(text, ':') : NULL;
     return text == NULL
                ? NULL
-               : import_error(import,
-                              PyUnicode_FromFormat(
-                                  "%U is not to be imported in this interpreter: %s", import->name,
-                                  reason ? reason + 1 : "its `extensions` deny it"));
-}
-
-/* ---- the copy ---- */
-
-/* The interpreter's slot, taken at its first copy; -1 with an exception. */
-static long
-slot_of(struct isles_local *local)
-{
-    if (local->slot < 0) {
-        unsigned slot = isles_copies_slot();
-        if (isles__hooks_own(slot, local->interp) < 0) {
-            return -1;
-        }
-        local->slot = (long)slot;
-    }
-    return local->slot;
-}
-
-static int
-load_flags(void)
-{
-    PyObject *get = PySys_GetObject("getdlopenflags"); /* borrowed */
-    PyObject *flags = get ? PyObject_CallNoArgs(get) : NULL;
-    long value = flags ? PyLong_AsLong(flags) : -1;
-    Py_XDECREF(flags);
-    if (value < 0) {
-        PyErr_Clear();
-        value = RTLD_NOW;
-    }
-    /* What is loaded for all would be found by the next interpreter's copy, in the place of its
-     * own. */
-    return (int)value & ~RTLD_GLOBAL;
-}
-
-/* Makes the copy and loads it: a handle for good, *file the copy's path; NULL with an exception. */
-static void *
-load_copy(const struct import *import, const struct isles_original *original, PyObject **file)
-{
-    long slot = slot_of(import->local);
-    if (slot < 0) {
-        return NULL;
-    }
-    struct isles_fault fault = {0};
-    char *path = NULL;
-    int status;
-    Py_BEGIN_ALLOW_THREADS
-        status = isles_copies_make(original, (unsigned)slot, &path, &fault);
-    Py_END_ALLOW_THREADS
-    if (status < 0) {
-        return raise_fault(import, status, &fault);
-    }
-    void *handle = dlopen(path, load_flags());
-    if (handle == NULL) {
-        (void)raise_load_error(import, dlerror());
-    } else {
-        isles_copies_loaded((unsigned)slot);
-        *file = PyUnicode_DecodeFSDefault(path);
-        handle = *file ? handle : NULL;
-    }
-    free(path);
-    return handle;
-}
-
-static void *
-find_function(const struct import *import, void *handle, const char *prefix)
-{
-    char name[300];
-    int size = snprintf(name, sizeof(name), "%s%s", prefix, PyBytes_AS_STRING(import->init));
-    return size < (int)sizeof(name) ? dlsym(handle, name) : NULL;
-}
-
-/* ---- multi-phase ---- */
-
-/* Py_mod_multiple_interpreters: its number, and the one that it got in 3.15. */
-static bool
-is_support_slot(int id)
-{
-    return id == 3 || id == 86;
-}
-
-static bool
-supports_own_gil(const PyModuleDef *def)
-{
-    const PyModuleDef_Slot *slot = def->m_slots;
-    for (; slot != NULL && slot->slot != 0; slot++) {
-        if (is_support_slot(slot->slot)) {
-            return slot->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED;
-        }
-    }
-    return false;
-}
-
-#if PY_VERSION_HEX >= 0x030F0000
-static bool
-slots_support_own_gil(const PySlot *slot)
-{
-    for (; slot->sl_id != 0; slot++) {
-        if (is_support_slot(slot->sl_id)) {
-            return slot->sl_ptr == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED;
-        }
-    }
-    return false;
-}
-#endif
-
-/* ---- single-phase ---- */
-
-static PyObject *
-key_of(const struct import *import)
-{
-    return PyTuple_Pack(2, import->name, import->file);
-}
-
-/* As CPython: one that keeps its state in statics (m_size -1) can't be initialized twice, so the
- * second import gets what the first one had put into its dict. */
-static int
-remember(const struct import *import, PyObject *module, PyModuleDef *def)
-{
-    if (def->m_size != -1) {
-        return 0;
-    }
-    PyObject *dict = PyDict_Copy(PyModule_GetDict(module));
-    PyObject *key = key_of(import), *address = PyLong_FromVoidPtr(def);
-    PyObject *both = dict && address ? PyTuple_Pack(2, dict, address) : NULL;
-    int result = key && both ? PyDict_SetItem(import->local->singles, key, both) : -1;
-    Py_XDECREF(dict);
-    Py_XDECREF(key);
-    Py_XDECREF(address);
-    Py_XDECREF(both);
-    return result;
-}
-
-static PyObject *
-restore(const struct import *import, PyObject *both)
-{
-    PyModuleDef *def = PyLong_AsVoidPtr(PyTuple_GET_ITEM(both, 1));
-    const char *name = PyUnicode_AsUTF8(import->name);
-    PyObject *module = name ? PyImport_AddModuleRef(name) : NULL;
-    if (module != NULL
-        && (PyDict_Update(PyModule_GetDict(module), PyTuple_GET_ITEM(both, 0)) < 0
-            || (PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0))) {
-        Py_CLEAR(module);
-    }
-    return module;
-}
-
-/* As CPython's, which knows the last part of the name only. */
-static void
-system_error(const struct import *import, const char *format)
-{
-    PyErr_Format(PyExc_SystemError, format, PyBytes_AS_STRING(import->init) + 1);
-}
-
-/* What CPython's importer does with the result of such an init function. */
-static PyObject *
-finish_single(const struct import *import, PyObject *module, PyObject *(*init)(void))
-{
-    PyModuleDef *def = PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
-    if (def == NULL) {
-        system_error(import, "initialization of %s did not return an extension module");
-        Py_DECREF(module);
-        return NULL;
-    }
-    def->m_base.m_init = init;
-    if (PyModule_AddObjectRef(module, "__file__", import->file) < 0) {
-        PyErr_Clear();
-    }
-    if ((PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0)
-        || remember(import, module, def) < 0
-        || PyObject_SetItem(PyImport_GetModuleDict(), import->name, module) < 0) {
-        Py_CLEAR(module);
-    }
-    return module;
-}
-
-/* ---- running the init function ---- */
-
-static PyObject *
-checked(const struct import *import, PyObject *result)
-{
-    bool failed = PyErr_Occurred() != NULL;
-    if (result != NULL && failed) {
-        Py_CLEAR(result);
-        PyObject *cause = PyErr_GetRaisedException();
-        system_error(import, "initialization of %s raised unreported exception");
-        PyObject *error = PyErr_GetRaisedException();
-        PyException_SetCause(error, cause);
-        PyErr_SetRaisedException(error);
-    } else if (result == NULL && !failed) {
-        system_error(import, "initialization of %s failed without raising an exception");
-    } else if (result != NULL && Py_TYPE(result) == NULL) {
-        result = NULL; /* a def that nobody prepared */
-        system_error(import, "init function of %s returned uninitialized object");
-    }
-    return result;
-}
-
-/* The module of a loaded copy; *shareable instead of one if it supports own GILs and that counts.
- * NULL with an exception. */
-static PyObject *
-initialize(const struct import *import, void *handle, bool *shareable)
-{
-#if PY_VERSION_HEX >= 0x030F0000
-    PySlot *(*export)(void) = find_function(import, handle, "PyModExport");
-    if (export != NULL) {
-        const PySlot *slots = export();
-        if (slots == NULL) {
-            return checked(import, NULL);
-        }
-        *shareable = *shareable && slots_support_own_gil(slots);
-        return *shareable ? NULL : isles_module_from_slots_and_spec(slots, import->spec);
-    }
-#endif
-    PyObject *(*init)(void) = find_function(import, handle, "PyInit");
-    if (init == NULL) {
-        return import_error(
-            import,
-            PyUnicode_FromFormat("dynamic module does not define module export function (PyInit%s)",
-                                 PyBytes_AS_STRING(import->init)));
-    }
-    const char *name =
-        PyUnicode_AsUTF8(import->name); /* lives as long as the name, which is kept */
-    PyObject *result = name ? checked(import, isles__hooks_call_init(init, name)) : NULL;
-    if (result == NULL || !PyObject_TypeCheck(result, &PyModuleDef_Type)) {
-        *shareable = false;
-        return result ? finish_single(import, result, init) : NULL;
-    }
-    PyModuleDef *def = (PyModuleDef *)result; /* static: nobody counts it */
-    *shareable = *shareable && supports_own_gil(def);
-    return *shareable ? NULL
-                      : isles_module_from_def_and_spec2(def, import->spec, PYTHON_API_VERSION);
+               : isles__import_error(import, PyUnicode_FromFormat(
+                                                 "%U is not to be imported in this interpreter: %s",
+                                                 import->name,
+                                                 reason ? reason + 1 : "its `extensions` deny it"));
 }
 
 /* ---- one import ---- */
 
 static enum style
-style_of(const struct import *import, const struct isles_elf *elf)
+style_of(const struct isles_import *import, const struct isles_elf *elf)
 {
     char name[300];
     (void)snprintf(name, sizeof(name), "PyModExport%s", PyBytes_AS_STRING(import->init));
@@ -395,26 +67,15 @@ style_of(const struct import *import, const struct isles_elf *elf)
                : SINGLE_PHASE;
 }
 
-/* Names by which code gets at another module's pointers to keep them in static data, whatever it
- * declares: the headers of NumPy and what Cython generates do so.  The other module is a copy, so
- * this one has to be. */
-static bool
-keeps_pointers(const struct isles_original *original)
-{
-    return isles_original_contains(original, "_ARRAY_API")
-           || isles_original_contains(original, "_UFUNC_API")
-           || isles_original_contains(original, "__pyx_capi__");
-}
-
 static int
-note(const struct import *import, PyObject *copy)
+note(const struct isles_import *import, PyObject *copy)
 {
     return PyDict_SetItem(import->local->copies, import->name, copy);
 }
 
 /* CPython's own modules nearly all support own GILs: they need no copy to tell, and no cache. */
 static bool
-is_builtin_library(const struct import *import, const struct isles_original *original)
+is_builtin_library(const struct isles_import *import, const struct isles_original *original)
 {
     return PyUnicode_Tailmatch(import->file, import->library, 0, PY_SSIZE_T_MAX, -1) == 1
            && style_of(import, &original->elf) == MULTI_PHASE;
@@ -422,24 +83,20 @@ is_builtin_library(const struct import *import, const struct isles_original *ori
 
 /* `forced`: a copy, whatever the module declares. */
 static PyObject *
-import_copy(const struct import *import, const struct isles_original *original, bool forced)
+import_copy(const struct isles_import *import, const struct isles_original *original, bool forced)
 {
     bool shareable = !forced && style_of(import, &original->elf) == MULTI_PHASE;
     if (shareable && isles_copies_is_shareable(original, PY_VERSION_HEX)) {
         return import_plainly(import);
     }
-    shareable = shareable && !keeps_pointers(original);
     PyObject *file = NULL, *module = NULL;
-    void *handle = load_copy(import, original, &file);
+    void *handle = isles__copy_load(import, original, &file);
     if (handle != NULL) {
-        module = initialize(import, handle, &shareable);
+        module = isles__init_run(import, original, handle, &shareable);
         if (module != NULL && note(import, file) < 0) {
             Py_CLEAR(module);
         }
-        if (module == NULL && PyErr_Occurred()) {
-            note_no_keys();
-            shareable = false;
-        }
+        shareable = shareable && !PyErr_Occurred();
     }
     Py_XDECREF(file);
     if (handle != NULL && shareable) {
@@ -450,23 +107,21 @@ import_copy(const struct import *import, const struct isles_original *original, 
 }
 
 static PyObject *
-import_privately(const struct import *import, bool forced)
+import_privately(const struct isles_import *import, bool forced)
 {
     const char *path = PyBytes_AS_STRING(import->path);
     if (!forced && isles_copies_is_known_shareable(path)) {
         return import_plainly(import);
     }
-    PyObject *key = key_of(import);
-    PyObject *before = key ? PyDict_GetItemWithError(import->local->singles, key) : NULL;
-    Py_XDECREF(key);
-    if (before != NULL || PyErr_Occurred()) {
-        return before ? restore(import, before) : NULL;
+    PyObject *again = isles__init_again(import);
+    if (again != NULL || PyErr_Occurred()) {
+        return again;
     }
     struct isles_original original;
     struct isles_fault fault = {0};
     int status = isles_original_open(&original, path, &fault);
     if (status == ISLES_NO_MEMORY || status == ISLES_TOO_MANY_FILES) {
-        return raise_fault(import, status, &fault);
+        return isles__import_fault(import, status, &fault);
     }
     if (status < 0) {
         return import_plainly(import); /* which says what is wrong with the file */
@@ -488,7 +143,7 @@ import_privately(const struct import *import, bool forced)
 }
 
 static PyObject *
-import_by_rule(const struct import *import, PyObject *rules)
+import_by_rule(const struct isles_import *import, PyObject *rules)
 {
     if (PyUnicode_EqualToUTF8(import->name, "isles._interpreters")) {
         return import_plainly(import); /* what isles keeps in statics is the process's */
@@ -524,9 +179,8 @@ init_suffix(PyObject *name)
     return suffix;
 }
 
-/* The interpreter's own, or NULL: it is being ended, or isles doesn't know it. */
-static struct isles_local *
-local_here(void)
+struct isles_local *
+isles__local_here(void)
 {
     int64_t id = PyInterpreterState_GetID(PyInterpreterState_Get());
     struct isles_interp *interp = isles_registry_find(id);
@@ -537,112 +191,6 @@ local_here(void)
     return local;
 }
 
-/* ---- libraries that are opened by ctypes ---- */
-
-/* Those that keep what they are told about an interpreter in static data, each with its package. */
-static const struct {
-    const char *package;
-    const char *file;
-} private_libraries[] = {
-    {"llvmlite", "/libllvmlite.so"}, /* addresses of Numba's functions and objects */
-};
-
-/* 1, 0 or -1 with an exception. */
-static int
-is_private_library(PyObject *rules, PyObject *name)
-{
-    for (size_t i = 0; i < sizeof(private_libraries) / sizeof(private_libraries[0]); i++) {
-        PyObject *file = PyUnicode_FromString(private_libraries[i].file);
-        Py_ssize_t ends = file ? PyUnicode_Tailmatch(name, file, 0, PY_SSIZE_T_MAX, 1) : -1;
-        Py_XDECREF(file);
-        if (ends != 0) {
-            PyObject *rule =
-                ends > 0 ? PyDict_GetItemString(rules, private_libraries[i].package) : NULL;
-            return ends < 0 ? -1 : rule != NULL && PyUnicode_EqualToUTF8(rule, "shared") ? 0 : 1;
-        }
-    }
-    return 0;
-}
-
-/* The path of this interpreter's copy, a new reference; `name` itself for what can't be read. */
-static PyObject *
-library_copy(struct isles_local *local, PyObject *name)
-{
-    struct import import = {.local = local, .name = name, .file = name};
-    struct isles_original original;
-    struct isles_fault fault = {0};
-    PyObject *bytes, *copy = NULL;
-    if (!PyUnicode_FSConverter(name, &bytes)) {
-        return NULL;
-    }
-    if (isles_original_open(&original, PyBytes_AS_STRING(bytes), &fault) < 0) {
-        Py_DECREF(bytes);
-        return Py_NewRef(name);
-    }
-    char *path = NULL;
-    long slot = slot_of(local);
-    if (slot >= 0) {
-        int status;
-        Py_BEGIN_ALLOW_THREADS
-            status = isles_copies_make(&original, (unsigned)slot, &path, &fault);
-        Py_END_ALLOW_THREADS
-        copy = status < 0 ? raise_fault(&import, status, &fault) : PyUnicode_DecodeFSDefault(path);
-    }
-    free(path);
-    isles_original_close(&original);
-    Py_DECREF(bytes);
-    return copy;
-}
-
-/* _ctypes.dlopen(name, flags).  self: CPython's own, the rules. */
-static PyObject *
-open_library(PyObject *self, PyObject *args)
-{
-    PyObject *plain = PyTuple_GET_ITEM(self, 0), *rules = PyTuple_GET_ITEM(self, 1);
-    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None;
-    struct isles_local *local = local_here();
-    int private = local && PyUnicode_Check(name) ? is_private_library(rules, name) : 0;
-    if (private < 0 || PyErr_Occurred()) {
-        return NULL;
-    }
-    if (!private) {
-        return PyObject_CallObject(plain, args);
-    }
-    PyObject *path = library_copy(local, name);
-    PyObject *rest = path ? PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args)) : NULL;
-    PyObject *first = rest ? PyTuple_Pack(1, path) : NULL;
-    PyObject *both = first ? PySequence_Concat(first, rest) : NULL;
-    PyObject *handle = both ? PyObject_CallObject(plain, both) : NULL;
-    if (handle != NULL && local->slot >= 0) {
-        isles_copies_loaded((unsigned)local->slot);
-    }
-    Py_XDECREF(path);
-    Py_XDECREF(rest);
-    Py_XDECREF(first);
-    Py_XDECREF(both);
-    return handle;
-}
-
-static PyMethodDef open_library_method = {"dlopen", open_library, METH_VARARGS,
-                                          "Open a shared library; a private copy of some (isles)."};
-
-/* If it is the module _ctypes, has it open libraries so.  0 or -1. */
-static int
-adapt_ctypes(PyObject *name, PyObject *module, PyObject *rules)
-{
-    if (!PyUnicode_EqualToUTF8(name, "_ctypes")) {
-        return 0;
-    }
-    PyObject *plain = PyObject_GetAttrString(module, "dlopen");
-    PyObject *self = plain ? PyTuple_Pack(2, plain, rules) : NULL;
-    PyObject *own = self ? PyCFunction_New(&open_library_method, self) : NULL;
-    int result = own ? PyObject_SetAttrString(module, "dlopen", own) : -1;
-    Py_XDECREF(plain);
-    Py_XDECREF(self);
-    Py_XDECREF(own);
-    return result;
-}
-
 /* ---- create_dynamic ---- */
 
 /* _imp.create_dynamic(spec, file=None).  self: CPython's own, the rules, the folder of CPython's
@@ -650,11 +198,11 @@ adapt_ctypes(PyObject *name, PyObject *module, PyObject *rules)
 static PyObject *
 create_dynamic(PyObject *self, PyObject *args)
 {
-    struct import import = {
+    struct isles_import import = {
         .plain = PyTuple_GET_ITEM(self, 0),
         .library = PyTuple_GET_ITEM(self, 2),
         .args = args,
-        .local = local_here(),
+        .local = isles__local_here(),
     };
     PyObject *file = NULL, *module = NULL;
     if (import.local == NULL) {
@@ -674,7 +222,7 @@ create_dynamic(PyObject *self, PyObject *args)
     if (import.init != NULL) {
         module = import_by_rule(&import, PyTuple_GET_ITEM(self, 1));
     }
-    if (module != NULL && adapt_ctypes(import.name, module, PyTuple_GET_ITEM(self, 1)) < 0) {
+    if (module != NULL && isles__adapt_ctypes(import.name, module, PyTuple_GET_ITEM(self, 1)) < 0) {
         Py_CLEAR(module);
     }
     Py_XDECREF(import.name);
@@ -688,51 +236,14 @@ static PyMethodDef create_dynamic_method = {
     "create_dynamic", create_dynamic, METH_VARARGS,
     "Create an extension module; a private copy where it needs one (isles)."};
 
-/* ---- modules built into Python ---- */
-
-static PyObject *
-refuse_call(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    PyErr_SetString(PyExc_RuntimeError,
-                    "faulthandler is the process's: this works in the main interpreter only");
-    return NULL;
-}
-
-static PyMethodDef refused_method = {"refused", (PyCFunction)(void (*)(void))refuse_call,
-                                     METH_VARARGS | METH_KEYWORDS, NULL};
-
-/* CPython refuses it, and packages (joblib) import it without using it.  What of it has the process
- * keep objects would crash when the interpreter ends. */
-static PyObject *
-create_faulthandler(PyObject *plain, PyObject *args)
-{
-    static const char *const names[] = {"enable",
-                                        "disable",
-                                        "register",
-                                        "unregister",
-                                        "dump_traceback_later",
-                                        "cancel_dump_traceback_later"};
-    isles__hooks_override_check(-1);
-    PyObject *module = PyObject_CallObject(plain, args);
-    isles__hooks_override_check(0);
-    PyObject *refused = module ? PyCFunction_New(&refused_method, NULL) : NULL;
-    for (size_t i = 0; refused != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
-        if (PyObject_SetAttrString(module, names[i], refused) < 0) {
-            Py_CLEAR(refused);
-        }
-    }
-    if (refused == NULL) {
-        Py_CLEAR(module);
-    }
-    Py_XDECREF(refused);
-    return module;
-}
+/* ---- create_builtin ---- */
 
 /* _imp.create_builtin(spec).  self: as above. */
 static PyObject *
 create_builtin(PyObject *self, PyObject *args)
 {
-    struct import import = {.plain = PyTuple_GET_ITEM(self, 0), .args = args, .file = Py_None};
+    struct isles_import import = {
+        .plain = PyTuple_GET_ITEM(self, 0), .args = args, .file = Py_None};
     if (!PyArg_ParseTuple(args, "O:create_builtin", &import.spec)) {
         return NULL;
     }
@@ -748,7 +259,7 @@ create_builtin(PyObject *self, PyObject *args)
         } else if (PyUnicode_Check(import.name)
                    && PyUnicode_EqualToUTF8(import.name, "faulthandler")
                    && strcmp(text, "shared") != 0) {
-            module = create_faulthandler(import.plain, args);
+            module = isles__adapt_faulthandler(import.plain, args);
         } else {
             module = import_plainly(&import);
         }
@@ -805,7 +316,7 @@ isles__loader_install(PyObject *rules)
 PyObject *
 isles__loader_copies(void)
 {
-    struct isles_local *local = local_here();
+    struct isles_local *local = isles__local_here();
     if (local == NULL) {
         return PyErr_Occurred() ? NULL : PyDict_New();
     }
