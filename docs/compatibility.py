@@ -13,8 +13,9 @@ PAGE = Path(__file__).with_name("compatibility.md")
 
 # Why a package doesn't work, found out by hand.
 CAUSES = {
-    "grpcio": "it imports, but its channels and servers start daemon threads, which CPython "
-    "refuses in isolated interpreters. As ordinary threads they work in four at once.",
+    "grpcio": "its channels and servers start daemon threads, which CPython refuses in isolated "
+    "interpreters, so isles refuses the import and says so. As ordinary threads they work in four "
+    "at once.",
 }
 
 HEAD = """\

@@ -235,9 +235,16 @@ def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interp
     return Interpreter._create(isolated=isolated, extensions=_rules(extensions))
 
 
+# Packages that don't work as private copies, and why; a rule of the user's comes before.
+_KNOWN_TO_FAIL = {
+    "grpc": "deny:its channels and servers start daemon threads, which CPython refuses in isolated"
+    " interpreters (and closing the interpreter would then hang): use it in the main interpreter",
+}
+
+
 def _rules(policy: Policy | None) -> dict[str, str] | None:
     if policy is None and not _EXTENSIONS and "isles._extensions" not in sys.modules:
-        return {}  # the default, without an import
+        return _KNOWN_TO_FAIL  # the default, without an import
     from isles import _extensions
 
     return _extensions.default() if policy is None else _extensions.rules(policy)

@@ -5,14 +5,11 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from isles import _interpreters
+from isles import _KNOWN_TO_FAIL, _interpreters
 
 type Policy = str | Mapping[str, str]
 
 MODES = ("private", "shared", "deny")
-
-# Packages that don't work as private copies, and why; a rule of the user's comes before.
-KNOWN: dict[str, str] = {}
 
 
 class Extension(NamedTuple):
@@ -37,7 +34,7 @@ def rules(policy: Policy) -> dict[str, str] | None:
         if policy == "strict":
             return None
         if policy == "private":
-            return dict(KNOWN)
+            return dict(_KNOWN_TO_FAIL)
         raise ValueError(f"extensions must be 'private', 'strict' or a mapping, not {policy!r}")
     if not isinstance(policy, Mapping):
         kind = type(policy).__name__
@@ -49,7 +46,7 @@ def rules(policy: Policy) -> dict[str, str] | None:
         if mode.partition(":")[0] not in MODES:
             raise ValueError(f"{name!r} must be 'private', 'shared' or 'deny', not {mode!r}")
         wanted[str.__str__(name)] = str.__str__(mode)  # no members of enums: they go elsewhere
-    return KNOWN | wanted
+    return _KNOWN_TO_FAIL | wanted
 
 
 def from_environment(text: str) -> Policy:

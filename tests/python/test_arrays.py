@@ -95,3 +95,11 @@ def test_in_four_at_once(interp):
     assert data.sum() == 2 * sum(range(4000))
     for one in interps:
         one.close()
+
+
+def test_in_data_frames(interp):
+    pandas = pytest.importorskip("pandas", reason="not among the tests' requirements: too large")
+    frame = pandas.DataFrame({"x": numpy.arange(1000.0), "y": numpy.arange(1000)})
+    back = interp.call(far.same, {"frames": [frame]})["frames"][0]
+    assert back.equals(frame)
+    assert numpy.shares_memory(back["x"].to_numpy(), frame["x"].to_numpy())

@@ -701,3 +701,18 @@ def test_ended_one_lists_nothing(interp):
     interp.close()
     with pytest.raises(isles.InterpreterNotFoundError):
         interp.extensions()
+
+
+def test_known_to_fail(traps, monkeypatch):
+    """A package on the list is refused with its reason; a rule of the user's comes before."""
+    monkeypatch.setitem(isles._KNOWN_TO_FAIL, "traps.counter", "deny:it counts wrongly")
+    for extensions in ("private", {"traps.pair": "private"}):  # the default is worked out once
+        with isles.create(extensions=extensions) as interp:
+            with pytest.raises(isles.ExecutionFailed, match=r"ImportError: .*it counts wrongly"):
+                interp.exec("import traps.counter")
+    with isles.create(extensions={"traps.counter": "private"}) as interp:
+        interp.exec("import traps.counter")
+
+
+def test_the_list_has_reasons():
+    assert all(rule.startswith("deny:") for rule in isles._KNOWN_TO_FAIL.values())
