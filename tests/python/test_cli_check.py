@@ -12,6 +12,9 @@ import pytest
 from isles._cli import check_inside, check_packages, check_process, check_report, check_smoke
 from isles._cli.errors import UsageError
 
+# Each runs processes that run processes; a sanitizer in them would take the crashes for its own.
+pytestmark = pytest.mark.slow
+
 # Modules that do what they are named after, in isolated interpreters only.
 INSIDE = "import os, sys, time, isles\nif isles.get_current() != isles.get_main():\n    "
 MODULES = {
