@@ -153,7 +153,8 @@ path_of(const struct place *place)
 static struct trailer
 seal(const struct place *place, struct isles_digester *digester, uint64_t size)
 {
-    struct trailer trailer = {.magic = "islecopy", .version = VERSION, .size = size};
+    struct trailer trailer = {
+        .magic = {'i', 's', 'l', 'e', 'c', 'o', 'p', 'y'}, .version = VERSION, .size = size};
     isles_digest_update(digester, &place->key, sizeof(place->key));
     isles_digest_update(digester, place->name, strlen(place->name));
     trailer.digest = isles_digest_final(digester);
