@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from child_process import forks
 
 IMPORT = """
 import sys
@@ -180,6 +181,7 @@ def test_size_limit(run, tmp_path):
     assert files_in(folder)  # what is in use stays
 
 
+@forks
 def test_in_a_forked_child(run, tmp_path):
     script = """
         import os, warnings

@@ -3,15 +3,9 @@
 import textwrap
 
 import pytest
-from child_process import check_clean, run_script
+from child_process import check_clean, forks, run_script
 
-with open("/proc/self/maps") as maps:
-    under_asan = "libasan" in maps.read()
-
-# Seen with gdb: the child waits in its malloc for a lock of the sanitizer's own.
-beside_threads = pytest.mark.skipif(
-    under_asan, reason="AddressSanitizer's allocator does not survive a fork beside other threads"
-)
+pytestmark = forks
 
 PRELUDE = """
 import os, sys, threading, time, warnings
@@ -158,7 +152,6 @@ def test_grandchild():
     )
 
 
-@beside_threads
 def test_while_other_threads_are_inside():
     forked(
         """
@@ -183,7 +176,6 @@ def test_while_other_threads_are_inside():
     )
 
 
-@beside_threads
 def test_while_others_are_made_and_ended():
     forked(
         """

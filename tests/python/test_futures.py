@@ -13,7 +13,7 @@ from concurrent.futures.thread import BrokenThreadPool
 
 import far_tasks
 import pytest
-from child_process import check_clean, run_script
+from child_process import check_clean, forks, run_script
 
 import isles
 from isles.futures import BrokenInterpreterPool, InterpreterPoolExecutor, _Future, _quotas_above
@@ -888,6 +888,7 @@ def test_exit(name):
     assert ended.seconds < 3.0, ended  # two, on a machine with nothing else to do
 
 
+@forks
 def test_fork():
     script = """
 import os, isles

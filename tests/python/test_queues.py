@@ -9,7 +9,7 @@ import time
 import weakref
 
 import pytest
-from child_process import check_clean, run_script
+from child_process import check_clean, forks, run_script
 
 import isles
 from isles import queues
@@ -959,6 +959,7 @@ def test_exit_callbacks_may_wait():
 # ---- forked children ----
 
 
+@forks
 def test_fork():
     clean("""
         import warnings

@@ -5,7 +5,7 @@ import signal
 import textwrap
 
 import pytest
-from child_process import check_clean, run_script
+from child_process import check_clean, forks, run_script
 
 PRELUDE = (
     f"""\
@@ -166,6 +166,7 @@ def test_another_thread_of_the_interpreter_runs():
     """)
 
 
+@forks
 def test_in_a_forked_child():
     clean("""
         import warnings
