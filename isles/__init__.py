@@ -239,6 +239,8 @@ def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interp
 _KNOWN_TO_FAIL = {
     "grpc": "deny:its channels and servers start daemon threads, which CPython refuses in isolated"
     " interpreters (and closing the interpreter would then hang): use it in the main interpreter",
+    "readline": "deny:the terminal is the process's, and libreadline is not safe for threads (two"
+    " interpreters that load it at once crash): use it in the main interpreter",
 }
 
 

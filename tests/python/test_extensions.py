@@ -714,5 +714,37 @@ def test_known_to_fail(traps, monkeypatch):
         interp.exec("import traps.counter")
 
 
+READLINE = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import isles
+
+start = threading.Barrier(4)
+
+def load():
+    try:
+        import readline
+    except ImportError as error:
+        return str(error)
+
+def one(_):
+    with isles.create() as interp:
+        start.wait()
+        return interp.call(load)
+
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(one, range(4)), sep="\\n")
+"""
+
+
+def test_readline_at_once():
+    """Its library sets itself up when it is loaded first: at once in several threads, it crashed.
+    pytest imports it, and so do pdb and code."""
+    pytest.importorskip("readline")
+    for _ in range(3):
+        lines = check_clean(READLINE).splitlines()
+        assert len(lines) == 4 and all("terminal" in line for line in lines)
+
+
 def test_the_list_has_reasons():
     assert all(rule.startswith("deny:") for rule in isles._KNOWN_TO_FAIL.values())
