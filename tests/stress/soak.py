@@ -187,7 +187,7 @@ def main(seconds, seed):
     interrupted = Interrupted()
     rounds = items = ended = 0
     Round(rng, interrupted).run()  # what is needed once is there now
-    bare = left_by_cpython()
+    bare = max(0, left_by_cpython())  # less than none if what was there before went meanwhile
     start = resident_kib()
     until = time.monotonic() + seconds
     sender = threading.Thread(target=interrupter, args=(until, rng.random()))
