@@ -14,8 +14,10 @@
  *  - _PyDict_FromItems: isles__private_dict().
  *  - _PyInterpreterState_SetRunningMain, _SetNotRunningMain and _IsRunningMain: who runs __main__.
  *
- * Private Python-level names are used in isles/_exit.py (threading) and gate.c
- * (threading._shutdown, atexit._run_exitfuncs: what Py_EndInterpreter itself calls). */
+ * Private Python-level names are used in isles/_exit.py (threading), gate.c (threading._shutdown,
+ * atexit._run_exitfuncs: what Py_EndInterpreter itself calls), loader.c (_imp.create_dynamic,
+ * _imp.create_builtin), loader_adapt.c (_ctypes.dlopen) and hooks.c
+ * (_imp._override_multi_interp_extensions_check). */
 #ifndef ISLES_BINDING_PRIVATE_H
 #define ISLES_BINDING_PRIVATE_H
 
