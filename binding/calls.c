@@ -5,6 +5,7 @@
 #include "codec.h"
 #include "errors.h"
 #include "gate.h"
+#include "interrupts.h"
 #include "signals.h"
 
 enum job_kind {
@@ -32,6 +33,7 @@ struct job {
     struct isles_message in;
     enum job_outcome outcome;
     struct isles_message out;
+    struct isles_pass pass; /* open as long as an interruption is an exception like any other */
 };
 
 /* exec and eval take their globals from the calling frame, and here is none: __main__'s, then. */
@@ -220,6 +222,7 @@ static void
 put_failure(struct isles_local *local, struct job *job)
 {
     job->outcome = RAISED;
+    job->pass.open = false;
     isles_message_reset(&job->out);
     bool carry = job->call == ISLES_CALL_TASK || job->call == ISLES_CALL_CHUNK;
     PyObject *failure = isles__describe_failure(local ? local->sources : NULL, carry);
@@ -237,6 +240,7 @@ put_unshareable(struct isles_local *local, struct job *job)
         put_failure(local, job);
         return;
     }
+    job->pass.open = false;
     PyObject *error = PyErr_GetRaisedException();
     PyObject *text = isles__message_of(error);
     Py_DECREF(error);
@@ -273,7 +277,9 @@ do_job(struct isles_interp *interp, struct job *job)
 static void
 inside(struct isles_interp *interp, struct job *job)
 {
+    job->pass.open = true;
     do_job(interp, job);
+    job->pass.open = false;
     if (job->outcome != RETURNED && isles__signals_interrupted()) {
         job->outcome = INTERRUPTED;
     }
@@ -343,15 +349,22 @@ job_fini(struct job *job)
 static PyObject *
 run(struct isles_state *state, struct isles_interp *interp, struct job *job)
 {
-    struct isles_pass pass;
     PyObject *result = NULL;
-    int status = isles__gate_enter(&pass, interp);
+    int status = isles__gate_enter(&job->pass, interp);
     if (status < 0) {
         isles__raise_status(state, status, interp->id);
     } else {
         inside(interp, job);
-        isles__gate_leave(&pass);
+        isles__gate_leave(&job->pass);
         result = outcome(state, job);
+        if (isles__interrupts_due()) {
+            /* What is called from here ended, in whatever way; this was meant for us. */
+            Py_CLEAR(result);
+            PyErr_Clear();
+            if (isles__interrupts_check() == 0) { /* swallowed by a finalizer, just now */
+                PyErr_SetNone(PyExc_KeyboardInterrupt);
+            }
+        }
     }
     job_fini(job);
     return result;

@@ -8,6 +8,7 @@
 #include "../core/queue.h"
 #include "../core/status.h"
 #include "codec.h"
+#include "interrupts.h"
 #include "lending.h"
 #include "loader.h"
 #include "local.h"
@@ -59,6 +60,16 @@ seat(struct isles_thread *thread, struct isles_interp *interp)
     return ts;
 }
 
+/* Says where the thread is now; NULL: it has no pass any more, and is inside of nothing. */
+static void
+moved(struct isles_thread *thread, const struct isles_interp *interp)
+{
+    atomic_store_explicit(&thread->where, interp ? interp->id : 0, memory_order_relaxed);
+    if (thread->is_main) {
+        isles__signals_moved(interp);
+    }
+}
+
 static void
 pass_push(struct isles_pass *pass, struct isles_interp *interp, struct isles_thread *thread,
           PyThreadState *from, PyThreadState *ts)
@@ -68,15 +79,14 @@ pass_push(struct isles_pass *pass, struct isles_interp *interp, struct isles_thr
     pass->from = from;
     pass->ts = ts;
     pass->generation = isles_registry_generation();
+    pass->open = pass->struck = false;
     pass->below = thread->top;
     thread->top = pass;
     thread->depth++;
     if (ts != from) {
         PyThreadState_Swap(ts);
     }
-    if (thread->is_main) {
-        isles__signals_moved(interp);
-    }
+    moved(thread, interp);
 }
 
 static void
@@ -96,9 +106,7 @@ pass_pop(struct isles_pass *pass)
     struct isles_thread *thread = pass->thread;
     thread->top = pass->below;
     thread->depth--;
-    if (thread->is_main) {
-        isles__signals_moved(pass->below ? pass->below->interp : NULL);
-    }
+    moved(thread, pass->below ? pass->below->interp : NULL);
 }
 
 /* Frees thread states of threads that have ended.  Inside their interpreter; clearing one may run
@@ -222,7 +230,11 @@ isles__gate_leave(struct isles_pass *pass)
     pass_pop(pass);
     if (pass->begun) {
         /* Only now: until the swap returns, CPython still uses the thread state. */
+        uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_relaxed);
         isles_interp_finish(interp);
+        if (atomic_load(&interp->wanted) != 0) {
+            isles__interrupts_drop(interp, stay); /* it came too late */
+        }
         settle_late(interp);
         close_if_unheld(interp);
     }

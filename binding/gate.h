@@ -23,6 +23,8 @@ struct isles_pass {
     struct isles_pass *below; /* the pass in which this one began */
     int generation;           /* of forks */
     bool begun;               /* took the interpreter from IDLE; otherwise it nests or stays */
+    bool open;                /* code of the user's runs, which may be interrupted: interrupts.h */
+    bool struck;              /* it was, for the sake of a pass below */
 };
 
 /* Enters.  0, or a status (core/status.h) with the caller where it was: NOT_FOUND, BUSY,

@@ -6,6 +6,7 @@
 #include "exit.h"
 #include "gate.h"
 #include "ids.h"
+#include "interrupts.h"
 #include "interp.h"
 #include "loader.h"
 #include "views.h"
@@ -316,6 +317,37 @@ is_running(PyObject *module, PyObject *object)
     return PyBool_FromLong(running);
 }
 
+PyDoc_STRVAR(interrupt_doc,
+             "interrupt(id, /, exc=KeyboardInterrupt, ident=0)\n--\n\n"
+             "Raise exc in what runs in the interpreter: isles.Interpreter.interrupt().  With an\n"
+             "ident other than 0, only if it is the thread of that threading.get_ident() that is\n"
+             "inside.");
+
+static PyObject *
+interrupt(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "exc", "ident", NULL};
+    PyObject *object, *exception = PyExc_KeyboardInterrupt;
+    unsigned long ident = 0;
+    int64_t id;
+    struct isles_interp *interp;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|Ok:interrupt", names, &object, &exception,
+                                     &ident)
+        || existing(module, object, &id, &interp) < 0) {
+        return NULL;
+    }
+    struct isles_state *state = isles__state_of_module(module);
+    if (interp == NULL || !interp->ours) {
+        if (interp != NULL) {
+            isles_interp_unref(interp);
+        }
+        return isles__raise_status(state, id == 0 ? ISLES_IS_MAIN : ISLES_UNRECOGNIZED, id);
+    }
+    int result = isles__interrupt(state, interp, exception, ident);
+    isles_interp_unref(interp);
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
 PyDoc_STRVAR(whence_doc, "whence(id, /)\n--\n\n"
                          "Where the interpreter comes from: one of the WHENCE_ constants.");
 
@@ -384,6 +416,8 @@ static PyMethodDef functions[] = {
     {"call", call, METH_VARARGS, call_doc},
     {"set___main___attrs", set_main_attrs, METH_VARARGS, set_main_doc},
     {"is_running", is_running, METH_O, is_running_doc},
+    {"interrupt", (PyCFunction)(void (*)(void))interrupt, METH_VARARGS | METH_KEYWORDS,
+     interrupt_doc},
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},

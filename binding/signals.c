@@ -3,6 +3,7 @@
 #include "../core/os.h"
 #include "../core/status.h"
 #include "gate.h"
+#include "interrupts.h"
 #include "private.h"
 
 #define LOOK_EVERY INT64_C(20000000) /* ns */
@@ -15,25 +16,24 @@ static _Atomic int64_t whereabouts;
 /* The watcher: not there yet; looking; or asleep until the main thread leaves home again. */
 enum { ABSENT, LOOKING, ASLEEP };
 static atomic_uint watcher;
-static int watcher_generation; /* of forks: a child has no watcher.  Main thread only */
+static atomic_int watcher_generation; /* of forks: a child has no watcher */
 
 /* What a handler raised.  Under main's GIL, by the main thread. */
 static PyObject *raised;
 
 /* ---- on the main thread ---- */
 
-/* The pending call: in any thread of the interpreter that it was posted to. */
+/* Hops back to main for the handlers.  On the main thread, in another interpreter. */
 static int
-deliver(void *Py_UNUSED(arg))
+deliver(void)
 {
     struct isles_interp *main_interp = isles_registry_find(0);
     struct isles_pass pass;
-    if (!isles_is_main_thread() || main_interp == NULL
-        || isles__gate_enter(&pass, main_interp) < 0) {
+    if (main_interp == NULL || isles__gate_enter(&pass, main_interp) < 0) {
         if (main_interp != NULL) {
             isles_interp_unref(main_interp);
         }
-        return 0; /* another thread of that interpreter came first: the watcher asks again */
+        return 0;
     }
     bool failed = PyErr_CheckSignals() < 0;
     if (failed) {
@@ -51,10 +51,13 @@ deliver(void *Py_UNUSED(arg))
 int
 isles__signals_check(void)
 {
+    int result = 0;
     if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
-        return PyErr_CheckSignals();
+        result = PyErr_CheckSignals();
+    } else if (isles_is_main_thread() && isles__private_signal_waits()) {
+        result = deliver();
     }
-    return isles_is_main_thread() && isles__private_signal_waits() ? deliver(NULL) : 0;
+    return result < 0 ? result : isles__interrupts_check();
 }
 
 void
@@ -92,23 +95,23 @@ isles__signals_take(void)
 
 /* ---- the watcher ---- */
 
+static bool
+needed(void)
+{
+    return atomic_load(&whereabouts) != 0 || isles_registry_wanted() > 0;
+}
+
 static void
 look(void)
 {
+    isles__interrupts_look();
     int64_t id = atomic_load(&whereabouts);
-    if (id == 0 || !isles__private_signal_waits()) {
-        return;
+    struct isles_interp *interp =
+        id != 0 && isles__private_signal_waits() ? isles_registry_find(id) : NULL;
+    if (interp != NULL) {
+        isles__interrupts_call(interp);
+        isles_interp_unref(interp);
     }
-    struct isles_interp *interp = isles_registry_find(id);
-    if (interp == NULL) {
-        return;
-    }
-    /* It may be that the main thread has just left it, and that somebody ends it. */
-    if (isles_interp_pin(interp) == 0) {
-        (void)isles__private_pending_call(interp->state, deliver, NULL);
-        isles_interp_unpin(interp);
-    }
-    isles_interp_unref(interp);
 }
 
 static void *
@@ -117,14 +120,14 @@ watch(void *Py_UNUSED(arg))
     for (int idle = 0;;) {
         isles_sleep(LOOK_EVERY);
         look();
-        idle = atomic_load(&whereabouts) == 0 ? idle + 1 : 0;
+        idle = needed() ? 0 : idle + 1;
         if (idle < LOOKS_BEFORE_SLEEP) {
             continue;
         }
         atomic_store(&watcher, ASLEEP);
-        /* The main thread writes `whereabouts` and then reads `watcher`; we the other way round:
-         * one of us sees the other. */
-        while (atomic_load(&whereabouts) == 0 && atomic_load(&watcher) == ASLEEP) {
+        /* Who needs us writes `whereabouts` or the wish and then reads `watcher`; we the other way
+         * round: one of us sees the other. */
+        while (!needed() && atomic_load(&watcher) == ASLEEP) {
             (void)isles_futex_wait(&watcher, ASLEEP, ISLES_NEVER);
         }
         atomic_store(&watcher, LOOKING);
@@ -133,21 +136,23 @@ watch(void *Py_UNUSED(arg))
     return NULL;
 }
 
-static void
-rouse(void)
+void
+isles__signals_rouse(void)
 {
-    if (watcher_generation != isles_registry_generation()) {
-        watcher_generation = isles_registry_generation();
+    int before = atomic_load(&watcher_generation);
+    if (before != isles_registry_generation()
+        && atomic_compare_exchange_strong(&watcher_generation, &before,
+                                          isles_registry_generation())) {
         atomic_store(&watcher, ABSENT);
     }
     unsigned state = atomic_load(&watcher);
-    if (state == ABSENT) {
-        atomic_store(&watcher, LOOKING);
-        if (isles_thread_detached(watch, NULL) < 0) {
-            atomic_store(&watcher, ABSENT); /* the next stay tries again */
-        }
-    } else if (state == ASLEEP && atomic_compare_exchange_strong(&watcher, &state, LOOKING)) {
+    if (state == LOOKING || !atomic_compare_exchange_strong(&watcher, &state, LOOKING)) {
+        return;
+    }
+    if (state == ASLEEP) {
         isles_futex_wake(&watcher);
+    } else if (isles_thread_detached(watch, NULL) < 0) {
+        atomic_store(&watcher, ABSENT); /* the next one tries again */
     }
 }
 
@@ -159,6 +164,6 @@ isles__signals_moved(const struct isles_interp *inside)
     if (id != 0
         && (atomic_load(&watcher) != LOOKING
             || watcher_generation != isles_registry_generation())) {
-        rouse();
+        isles__signals_rouse();
     }
 }

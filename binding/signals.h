@@ -13,8 +13,11 @@
 /* For the gate, after each change of where the main thread is: NULL or main is home. */
 void isles__signals_moved(const struct isles_interp *inside);
 
-/* As PyErr_CheckSignals(), for a wait that a signal interrupted, and also on the main thread inside
- * another interpreter: 0, or -1 with an exception. */
+/* Sees to it that the watcher looks: for somebody who has just asked for an interruption. */
+void isles__signals_rouse(void);
+
+/* As PyErr_CheckSignals(), and also on the main thread inside another interpreter, and for what
+ * interrupts.h brings: 0, or -1 with an exception. */
 int isles__signals_check(void);
 
 /* Brackets a wait that a signal interrupts by itself: then nobody needs to watch for it. */

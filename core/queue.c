@@ -315,7 +315,7 @@ static int
 park(struct isles_queue *queue, struct waiter *waiter, int64_t deadline)
 {
     while (atomic_load_explicit(&waiter->done, memory_order_acquire) == 0) {
-        int status = isles_futex_wait(&waiter->done, 0, deadline);
+        int status = isles_thread_wait(&waiter->done, deadline);
         if (status == 0) {
             continue;
         }
@@ -563,7 +563,7 @@ isles_queues_wait(struct isles_watch *watches, size_t count, int64_t deadline)
             status = ISLES_EXITING;
         }
         while (!any && status == 0 && atomic_load_explicit(&word, memory_order_acquire) == 0) {
-            status = isles_futex_wait(&word, 0, deadline);
+            status = isles_thread_wait(&word, deadline);
         }
         if (unwatch_all(watches, count)) {
             return ISLES_OK;

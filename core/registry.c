@@ -21,6 +21,7 @@ static uint32_t next_slot;
 
 static int generation;      /* written in a forked child's only thread */
 static atomic_int creating; /* interpreters that are being made */
+static atomic_int wanted;   /* stays that are to be interrupted */
 static atomic_bool exiting;
 static struct isles_thread *exiting_thread; /* written before `exiting` */
 static _Thread_local struct isles_thread *self;
@@ -78,7 +79,7 @@ static void
 thread_ended(void *value)
 {
     struct isles_thread *thread = value;
-    orphan_seats(thread);
+    orphan_seats(thread); /* takes the lock: from then on nobody looks at this thread */
     free(thread->entries);
     free(thread);
     self = NULL;
@@ -111,6 +112,7 @@ forked_child(void)
     isles_mutex_reset(&lock);
     isles_mutex_reset(&making);
     generation++;
+    atomic_store(&wanted, 0);
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct isles_interp *interp = buckets[i]; interp; interp = interp->next) {
             if (interp->id == 0) {
@@ -120,6 +122,7 @@ forked_child(void)
             interp->state = NULL;
             interp->local = NULL;
             interp->seats = NULL;
+            atomic_store(&interp->wanted, 0);
             atomic_store(&interp->runner, ENDED);
         }
     }
@@ -258,14 +261,15 @@ isles_registry_find(int64_t id)
     return interp;
 }
 
-struct isles_interp *
-isles_registry_next(int64_t after)
+static struct isles_interp *
+next_interp(int64_t after, bool only_wanted)
 {
     struct isles_interp *best = NULL;
     isles_mutex_lock(&lock);
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct isles_interp *interp = buckets[i]; interp; interp = interp->next) {
-            if (interp->id > after && (best == NULL || interp->id < best->id)) {
+            bool fits = interp->id > after && (!only_wanted || atomic_load(&interp->wanted) != 0);
+            if (fits && (best == NULL || interp->id < best->id)) {
                 best = interp;
             }
         }
@@ -275,6 +279,12 @@ isles_registry_next(int64_t after)
     }
     isles_mutex_unlock(&lock);
     return best;
+}
+
+struct isles_interp *
+isles_registry_next(int64_t after)
+{
+    return next_interp(after, false);
 }
 
 void
@@ -408,7 +418,10 @@ begin(struct isles_interp *interp, const struct isles_thread *thread, struct isl
         isles_interp_finish(interp);
         return ISLES_EXITING;
     }
-    set_runner_ident(interp, thread->ident);
+    /* Release: who sees the number sees the ident of the stay before gone, and not ours yet. */
+    uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_relaxed) + 1;
+    atomic_store_explicit(&interp->stay, stay, memory_order_release);
+    atomic_store_explicit(&interp->runner_ident, thread->ident, memory_order_release);
     return ISLES_OK;
 }
 
@@ -429,7 +442,7 @@ isles_interp_finish(struct isles_interp *interp)
 {
     set_runner_ident(interp, 0);
     /* Sequentially consistent: the leaver then reads `holders`, while who drops the last hold
-     * writes that and then tries to close: one of them does. */
+     * writes that and then tries to close: one of them does.  And `wanted`: isles_interp_want(). */
     atomic_store(&interp->runner, NULL);
 }
 
@@ -534,6 +547,140 @@ isles_interp_has_ended(struct isles_interp *interp)
 {
     struct isles_thread *found = atomic_load_explicit(&interp->runner, memory_order_acquire);
     return is_over(found);
+}
+
+/* ---- stays that are to be interrupted ---- */
+
+/* The number of the stay that is going on, if it is that thread's; else 0.  Under the lock. */
+static uint64_t
+current_stay(struct isles_interp *interp, unsigned long ident)
+{
+    uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_acquire);
+    const struct isles_thread *runner = atomic_load(&interp->runner);
+    unsigned long found = atomic_load_explicit(&interp->runner_ident, memory_order_acquire);
+    bool inside = runner != NULL && runner != SETTLING && !is_over(runner);
+    bool same = stay == atomic_load_explicit(&interp->stay, memory_order_acquire);
+    return inside && same && found != 0 && (ident == 0 || ident == found) ? stay : 0;
+}
+
+/* Under the lock. */
+static void
+want(struct isles_interp *interp, uint64_t stay, struct isles_parcel *reason)
+{
+    interp->reason = reason;
+    atomic_fetch_add(&wanted, 1);
+    /* Sequentially consistent, and then current_stay(): either that sees that the thread has left,
+     * or the thread, which writes `runner` and then reads `wanted`, sees this. */
+    atomic_store(&interp->wanted, stay);
+}
+
+/* Under the lock. */
+static struct isles_parcel *
+unwant(struct isles_interp *interp)
+{
+    struct isles_parcel *reason = interp->reason;
+    interp->reason = NULL;
+    atomic_store(&interp->wanted, 0);
+    atomic_fetch_sub(&wanted, 1);
+    return reason;
+}
+
+bool
+isles_interp_want(struct isles_interp *interp, unsigned long ident, struct isles_parcel **reason)
+{
+    isles_mutex_lock(&lock);
+    uint64_t stay = current_stay(interp, ident), before = atomic_load(&interp->wanted);
+    bool inside = stay != 0;
+    if (inside && before != stay) {
+        /* That one is over, and its thread about to drop the wish. */
+        struct isles_parcel *late = before == 0 ? NULL : unwant(interp);
+        want(interp, stay, *reason);
+        inside = current_stay(interp, ident) == stay;
+        *reason = inside ? NULL : unwant(interp);
+        if (late != NULL) {
+            late->next = *reason;
+            *reason = late;
+        }
+    }
+    isles_mutex_unlock(&lock);
+    return inside;
+}
+
+bool
+isles_interp_is_wanted(const struct isles_interp *interp)
+{
+    uint64_t stay = atomic_load(&interp->wanted);
+    return stay != 0 && stay == atomic_load(&interp->stay);
+}
+
+bool
+isles_interp_unwant(struct isles_interp *interp, uint64_t stay, struct isles_parcel **reason)
+{
+    isles_mutex_lock(&lock);
+    bool found = stay != 0 && atomic_load(&interp->wanted) == stay;
+    *reason = found ? unwant(interp) : NULL;
+    isles_mutex_unlock(&lock);
+    return found;
+}
+
+int
+isles_registry_wanted(void)
+{
+    return atomic_load(&wanted);
+}
+
+struct isles_interp *
+isles_registry_next_wanted(int64_t after)
+{
+    return next_interp(after, true);
+}
+
+int64_t
+isles_interp_ring(struct isles_interp *interp)
+{
+    int64_t where = -1;
+    isles_mutex_lock(&lock);
+    struct isles_thread *runner = atomic_load(&interp->runner);
+    /* While we hold the lock a thread that is inside can't go: thread_ended() takes it. */
+    if (runner != NULL && runner != SETTLING && !is_over(runner)) {
+        where = atomic_load_explicit(&runner->where, memory_order_relaxed);
+        runner->rung = true;
+        unsigned found = 0;
+        if (runner->parked != NULL
+            && atomic_compare_exchange_strong(runner->parked, &found, ISLES_RUNG)) {
+            isles_futex_wake(runner->parked);
+        }
+    }
+    isles_mutex_unlock(&lock);
+    return where;
+}
+
+/* Whether it was rung; not any more.  `word` is what it waits for from now on, or NULL. */
+static bool
+park(atomic_uint *word)
+{
+    isles_mutex_lock(&lock);
+    bool rung = self->rung;
+    self->rung = false;
+    self->parked = rung ? NULL : word;
+    isles_mutex_unlock(&lock);
+    return rung;
+}
+
+int
+isles_thread_wait(atomic_uint *word, int64_t deadline)
+{
+    if (self == NULL) {
+        return isles_futex_wait(word, 0, deadline);
+    }
+    if (park(word)) {
+        return ISLES_INTERRUPTED;
+    }
+    int status = isles_futex_wait(word, 0, deadline);
+    (void)park(NULL);
+    /* Nobody rings this word any more.  What was waited for may have come on top. */
+    unsigned found = ISLES_RUNG;
+    return atomic_compare_exchange_strong(word, &found, 0) ? ISLES_INTERRUPTED : status;
 }
 
 /* ---- seats ---- */

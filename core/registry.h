@@ -22,6 +22,10 @@
  *
  * Whoever moved it out of IDLE owns `state` and `local` until it moves it back.
  *
+ * A *stay* is what lies between RUNNING and IDLE; an interpreter counts its own.  One can be
+ * wanted: it is to be interrupted.  That is about this stay and no other: whoever is inside takes
+ * the wish off, and when he has left without having met it, it is nobody's any more.
+ *
  * A *seat* is a thread state that is kept for one OS thread and one interpreter, so that entering
  * again costs no new one.  Seats belong to the interpreter's list; a thread's table only points at
  * them, and proves by the interpreter's id (never used twice) that the pointer still holds.
@@ -33,6 +37,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "message.h"
 
 /* Interpreters nested on one thread: each level may use as much C stack as Python's own limit
  * allows, so the sum needs a limit too. */
@@ -56,14 +62,19 @@ struct isles_interp {
     _Atomic(struct isles_thread *) runner;
     atomic_ulong
         runner_ident;         /* Python's ident of who is inside, or ends it; just after `runner` */
-    atomic_bool has_orphans;  /* a hint to look for seats of ended threads */
-    atomic_int pins;          /* visitors who must be gone before the end */
-    atomic_bool winding_down; /* ENDING, but threads of extension modules still come and go */
-    atomic_bool visited;      /* by such threads, ever */
-    atomic_long refs;         /* of this struct */
-    atomic_long holders;      /* Interpreter objects elsewhere; the last one ends an owned one */
-    bool over;                /* is being ended for good: it lends nothing more; under its GIL */
-    atomic_long lent;         /* blocks that others use: block.h */
+    _Atomic(uint64_t) stay;   /* the number of the last one; written by who enters, after `runner`
+                                 and before `runner_ident` */
+    _Atomic(uint64_t) wanted; /* the stay that is to be interrupted, or 0; set under the lock */
+    struct isles_parcel *reason; /* what it is to raise, or NULL; registry lock */
+    atomic_bool called;          /* a pending call of the binding's is on its way: interrupts.h */
+    atomic_bool has_orphans;     /* a hint to look for seats of ended threads */
+    atomic_int pins;             /* visitors who must be gone before the end */
+    atomic_bool winding_down;    /* ENDING, but threads of extension modules still come and go */
+    atomic_bool visited;         /* by such threads, ever */
+    atomic_long refs;            /* of this struct */
+    atomic_long holders;         /* Interpreter objects elsewhere; the last one ends an owned one */
+    bool over;                   /* is being ended for good: it lends nothing more; under its GIL */
+    atomic_long lent;            /* blocks that others use: block.h */
     _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
     struct isles_seat *seats;               /* registry lock */
     uint32_t slot;             /* index into each thread's table; given back at the end */
@@ -80,9 +91,12 @@ struct isles_thread {
     unsigned long ident;           /* Python's ident, set by the binding */
     void *top;                     /* the gate's innermost pass */
     struct isles_message *writing; /* the message that an object is being put into, or NULL */
-    bool is_main; /* the thread that the process started with; set by the binding */
-    int depth;    /* passes on this thread */
-    int making;   /* how often it is in isles_registry_make_alone() */
+    bool is_main;           /* the thread that the process started with; set by the binding */
+    _Atomic(int64_t) where; /* the interpreter that it is in, as far as the gate knows; 0: main */
+    atomic_uint *parked;    /* what it waits for in isles_thread_wait(), or NULL; registry lock */
+    bool rung;              /* it was to be woken, but did not wait; registry lock */
+    int depth;              /* passes on this thread */
+    int making;             /* how often it is in isles_registry_make_alone() */
     uint32_t entries_size;
     struct isles_thread_entry *entries; /* by slot; this thread's only */
 };
@@ -93,6 +107,12 @@ int isles_registry_init(void (*forked)(void));
 
 /* The calling thread's record, made at need; NULL without memory. */
 struct isles_thread *isles_thread_self(void);
+
+/* Sleeps while *word is 0, as isles_futex_wait() does, but isles_interp_ring() ends it too: with
+ * ISLES_INTERRUPTED, which a ring that came before the wait gives as well.  The one who is waited
+ * for stores something other than 0 and ISLES_RUNG, and wakes. */
+#define ISLES_RUNG 2u
+int isles_thread_wait(atomic_uint *word, int64_t deadline);
 
 /* Registers an interpreter, or finds it registered; *out gets a reference.  One of ours starts as
  * ENDING, so that nobody enters before its maker has set it up and calls isles_interp_close_cancel.
@@ -146,6 +166,28 @@ int isles_interp_reclaim_begin(struct isles_interp *interp);
 
 /* ENDED, whatever it was: the process leaves it behind. */
 void isles_interp_abandon(struct isles_interp *interp);
+
+/* Wants the stay interrupted that is going on, if its thread is the one of that ident (0: whoever
+ * it is).  Whether there is one.  A stay that was wanted already keeps its first reason.  *reason
+ * is then a chain of what the caller has to free. */
+bool isles_interp_want(struct isles_interp *interp, unsigned long ident,
+                       struct isles_parcel **reason);
+
+/* Whether the stay that is going on is wanted.  By its thread, or as a hint. */
+bool isles_interp_is_wanted(const struct isles_interp *interp);
+
+/* Takes the wish off, if it is about that stay: its reason, for the caller, in *reason.  False if
+ * there is none. */
+bool isles_interp_unwant(struct isles_interp *interp, uint64_t stay, struct isles_parcel **reason);
+
+/* How many stays are wanted, in all interpreters; and one of those interpreters, the one with the
+ * lowest id above `after`: a new reference, or NULL. */
+int isles_registry_wanted(void);
+struct isles_interp *isles_registry_next_wanted(int64_t after);
+
+/* Wakes the thread inside if it is in isles_thread_wait(), or will be.  The id of the interpreter
+ * that it is in by now, further on its way perhaps, or -1 if nobody is inside. */
+int64_t isles_interp_ring(struct isles_interp *interp);
 
 /* Keeps it from ending without entering it.  0 or ISLES_NOT_FOUND. */
 int isles_interp_pin(struct isles_interp *interp);

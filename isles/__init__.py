@@ -197,6 +197,44 @@ class Interpreter(_interpreters.Interpreter):
             return _extensions.loaded()
         return self.call(_extensions.loaded)
 
+    def interrupt(self, exc: BaseException | type[BaseException] = KeyboardInterrupt) -> bool:
+        """Raise exc in what another thread runs in the interpreter; True if something runs.
+
+        exc: an exception, or a class of one, that can be pickled.
+
+        The one who called sees it as whatever the code inside made of it, an ExecutionFailed if
+        nothing.  It is raised between two bytecodes, or out of a Queue's wait; what is blocked in C
+        (time.sleep(), a lock, a socket) gets it when that returns.  If the code has called on into
+        other interpreters, KeyboardInterrupt unwinds those first.  It reaches what runs now or
+        nothing: never what runs there next.
+
+        Raises InterpreterNotFoundError if the interpreter has ended, InterpreterError for the main
+        one and those that isles did not make, TypeError if exc is no exception, NotShareableError.
+        Thread-safe.
+        """
+        return _interpreters.interrupt(self.id, exc)
+
+    def run(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """As call(func, *args, **kwargs), for `timeout` seconds at most; None: without limit.
+
+        After that it is interrupted (by KeyboardInterrupt; see interrupt()) and TimeoutError is
+        raised, at the latest a twentieth of a second later, also if func is blocked in C: then the
+        interpreter stays busy until that returns.  With a timeout func runs on a thread of its
+        own.  Raises as call(), and ValueError for a negative timeout.  Thread-safe.
+        """
+        if timeout is None:
+            return self.call(func, *args, **(kwargs or {}))
+        from isles._timed import run
+
+        return run(self, timeout, func, args, kwargs or {})
+
     def call_in_thread(
         self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> threading.Thread:

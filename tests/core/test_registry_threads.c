@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "check.h"
+#include "os.h"
 #include "registry.h"
 #include "status.h"
 
@@ -316,6 +317,96 @@ test_short_threads_leave_nothing(void)
     isles_interp_unref(place);
 }
 
+/* ---- a wish is about one stay ---- */
+
+/* What is wanted names the stay that was going on when it was written; a thread that leaves has met
+ * it or drops it.  Nothing is left in the end, and a wait that is rung ends. */
+
+static struct isles_interp *wished;
+static atomic_bool wishing;
+static atomic_long met, dropped, meant, rung;
+
+static void
+take_off(uint64_t stay, atomic_long *count)
+{
+    struct isles_parcel *reason;
+    if (isles_interp_unwant(wished, stay, &reason)) {
+        CHECK(reason == NULL);
+        atomic_fetch_add(count, 1);
+    }
+}
+
+static void *
+come_and_go(void *arg)
+{
+    uint32_t seed = seed_of(arg);
+    struct isles_thread *thread = isles_thread_self();
+    thread->ident = (unsigned long)(intptr_t)arg + 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        if (isles_interp_begin(wished, thread) < 0) {
+            random_yield(&seed);
+            continue;
+        }
+        uint64_t stay = atomic_load(&wished->stay);
+        random_yield(&seed);
+        if (round % 64 == 0) {
+            atomic_uint word = 0;
+            int status = isles_thread_wait(&word, isles_now() + 100000);
+            CHECK(word == 0);
+            CHECK(status == ISLES_INTERRUPTED || status == ISLES_TIMED_OUT || status == 0);
+            atomic_fetch_add(&rung, status == ISLES_INTERRUPTED);
+        }
+        if (isles_interp_is_wanted(wished)) {
+            CHECK(atomic_load(&wished->wanted) == stay);
+            take_off(stay, &met);
+        }
+        random_yield(&seed);
+        isles_interp_finish(wished);
+        if (atomic_load(&wished->wanted) != 0) {
+            take_off(stay, &dropped);
+        }
+    }
+    return NULL;
+}
+
+static void *
+wish(void *arg)
+{
+    uint32_t seed = seed_of(arg);
+    while (atomic_load(&wishing)) {
+        struct isles_parcel *reason = NULL;
+        unsigned long ident = random_next(&seed) % 3;
+        bool inside = isles_interp_want(wished, ident, &reason);
+        CHECK(reason == NULL);
+        atomic_fetch_add(&meant, inside);
+        (void)isles_interp_ring(wished);
+        random_yield(&seed);
+    }
+    return NULL;
+}
+
+static void
+test_wishes(void)
+{
+    wished = add();
+    atomic_store(&wishing, true);
+    pthread_t wishers[2];
+    for (intptr_t i = 0; i < 2; i++) {
+        CHECK(pthread_create(&wishers[i], NULL, wish, (void *)(i + 100)) == 0);
+    }
+    run_threads(4, come_and_go);
+    atomic_store(&wishing, false);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(wishers[i], NULL);
+    }
+    CHECK(isles_registry_wanted() == 0);
+    CHECK(atomic_load(&wished->wanted) == 0);
+    CHECK(atomic_load(&met) > 0);
+    CHECK(atomic_load(&meant) >= atomic_load(&met) + atomic_load(&dropped));
+    CHECK(atomic_load(&rung) > 0);
+    isles_interp_unref(wished);
+}
+
 int
 main(void)
 {
@@ -325,5 +416,6 @@ main(void)
     test_pins_hold();
     test_everything_at_once();
     test_short_threads_leave_nothing();
+    test_wishes();
     return 0;
 }

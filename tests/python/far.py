@@ -346,3 +346,29 @@ def describe_array(value):
 
 def call_method(obj, name, *args):
     return getattr(obj, name)(*args)
+
+
+def wait_for(queue):
+    return queue.get()
+
+
+def spin(count):
+    for _ in range(count):
+        pass
+
+
+def forever():
+    while True:
+        pass
+
+
+def catches():
+    try:
+        while True:
+            pass
+    except BaseException as error:
+        return type(error).__name__, error.args
+
+
+def calls_on(other, func, *args):
+    other.call(func, *args)
