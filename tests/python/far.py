@@ -372,3 +372,8 @@ def catches():
 
 def calls_on(other, func, *args):
     other.call(func, *args)
+
+
+def begin(begun, func, *args):
+    begun.put(None)
+    return func(*args)
