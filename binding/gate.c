@@ -146,6 +146,17 @@ settle_late(struct isles_interp *interp)
 #define SETTLING_LOOK_EVERY 100000
 #define SETTLING_LOOKS 10000 /* a settling thread may come upon anybody's code */
 
+/* RUNNING -> IDLE. */
+static void
+finish(struct isles_interp *interp)
+{
+    uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_relaxed);
+    isles_interp_finish(interp);
+    if (atomic_load(&interp->wanted) != 0) {
+        isles__interrupts_drop(interp, stay); /* it came too late */
+    }
+}
+
 /* Leaves IDLE by one of the registry's functions for that; waits while another thread settles. */
 static int
 begin(int (*leave_idle)(struct isles_interp *, struct isles_thread *), struct isles_interp *interp,
@@ -186,14 +197,14 @@ enter(struct isles_pass *pass, struct isles_interp *interp, bool settles)
         }
         ts = seat(thread, interp);
         if (ts == NULL) {
-            isles_interp_finish(interp);
+            finish(interp);
             return ISLES_NO_MEMORY;
         }
     }
     pass_push(pass, interp, thread, from, ts);
     if (pass->begun && !isles__private_run_main(interp->state)) {
         pass_pop(pass);
-        isles_interp_finish(interp);
+        finish(interp);
         return ISLES_BUSY;
     }
     if (pass->begun && atomic_load_explicit(&interp->has_orphans, memory_order_relaxed)) {
@@ -230,11 +241,7 @@ isles__gate_leave(struct isles_pass *pass)
     pass_pop(pass);
     if (pass->begun) {
         /* Only now: until the swap returns, CPython still uses the thread state. */
-        uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_relaxed);
-        isles_interp_finish(interp);
-        if (atomic_load(&interp->wanted) != 0) {
-            isles__interrupts_drop(interp, stay); /* it came too late */
-        }
+        finish(interp);
         settle_late(interp);
         close_if_unheld(interp);
     }
