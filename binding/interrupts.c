@@ -25,13 +25,14 @@ set_exception(struct isles_interp *interp, const struct isles_parcel *reason)
 {
     struct isles_local *local = reason ? isles__local(interp) : NULL;
     PyObject *exception = local ? isles__decode(local, &reason->contents) : NULL;
-    if (exception == NULL) {
-        PyErr_Clear(); /* it can't be made here: what counts is that the work stops */
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-    } else if (PyExceptionClass_Check(exception)) {
+    if (exception != NULL && PyExceptionClass_Check(exception)) {
         PyErr_SetNone(exception);
-    } else {
+    } else if (exception != NULL && PyExceptionInstance_Check(exception)) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    } else {
+        /* It can't be made here, or its pickle makes something else: the work is to stop. */
+        PyErr_Clear();
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
     }
     Py_XDECREF(exception);
 }

@@ -377,3 +377,13 @@ def calls_on(other, func, *args):
 def begin(begun, func, *args):
     begun.put(None)
     return func(*args)
+
+
+class Unmakeable(Exception):
+    def __reduce__(self):
+        return int, ("x",)
+
+
+class NotItself(Exception):
+    def __reduce__(self):
+        return int, (5,)

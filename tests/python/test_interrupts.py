@@ -70,6 +70,13 @@ def test_with_an_exception_of_ones_own(interp, exc, caught):
     assert running.outcome == caught
 
 
+@pytest.mark.parametrize("exc", [far.Unmakeable(), far.NotItself()])
+def test_with_an_exception_that_does_not_arrive(interp, exc):
+    with Running(interp, far.catches) as running:
+        assert interp.interrupt(exc)
+    assert running.outcome == ("KeyboardInterrupt", ())
+
+
 def test_what_waits_for_a_queue(interp):
     queue = isles.create_queue(1)
     for wait in (queue.get, far.wait_for):
