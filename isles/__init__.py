@@ -225,9 +225,10 @@ class Interpreter(_interpreters.Interpreter):
         """As call(func, *args, **kwargs), for `timeout` seconds at most; None: without limit.
 
         After that it is interrupted (by KeyboardInterrupt; see interrupt()) and TimeoutError is
-        raised, at the latest a twentieth of a second later, also if func is blocked in C: then the
-        interpreter stays busy until that returns.  With a timeout func runs on a thread of its
-        own.  Raises as call(), and ValueError for a negative timeout.  Thread-safe.
+        raised, about a twentieth of a second later at the latest, also if func is blocked in C or
+        catches KeyboardInterrupt: then the interpreter stays busy until it returns.  What had not
+        begun is interrupted when it does.  With a timeout func runs on a thread of its own.  Raises
+        as call(), and ValueError for a negative timeout.  Thread-safe.
         """
         if timeout is None:
             return self.call(func, *args, **(kwargs or {}))

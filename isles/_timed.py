@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from isles import _interpreters
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # Seconds for what was interrupted to come back, so that the interpreter can be used at once.
 GRACE = 0.05
+
+# Seconds between two looks for a call that has not entered the interpreter yet.
+LOOK_EVERY = 0.002
 
 
 class _Call:
@@ -33,16 +37,14 @@ class _Call:
         self.error: BaseException | None = None
         self.over = _thread.allocate_lock()
         self.over.acquire()
-        # A daemon where there may be some: one that is stuck in C is not to be waited for.
-        daemon = _interpreters.get_current() == _interpreters.get_main()
-        self.thread = threading.Thread(target=self._run, daemon=daemon)
+        self.thread = _thread_for(self._run)
 
     def _run(self) -> None:
         args, kwargs = self.work
         try:
             self.result = self.interp.call(*args, **kwargs)
         except BaseException as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # it has only this thread's frames
         finally:
             self.over.release()
 
@@ -50,12 +52,34 @@ class _Call:
         return self.over.acquire(timeout=seconds)
 
     def stop(self) -> bool:
-        """Interrupt it; whether it has come back since."""
+        """Interrupt it; whether it has come back within the grace."""
+        deadline = time.monotonic() + GRACE
+        while not self._interrupt():
+            if self.wait(LOOK_EVERY):
+                return True
+            if time.monotonic() > deadline:  # its arguments are still on their way, say
+                _thread_for(self._pursue).start()
+                return False
+        return self.wait(max(0.0, deadline - time.monotonic()))
+
+    def _interrupt(self) -> bool:
+        """Whether it was inside, or there is nothing to interrupt any more."""
+        ident = self.thread.ident or 0
         try:
-            _interpreters.interrupt(self.interp.id, KeyboardInterrupt, self.thread.ident or 0)
+            return _interpreters.interrupt(self.interp.id, KeyboardInterrupt, ident)
         except _interpreters.InterpreterNotFoundError:
+            return True
+
+    def _pursue(self) -> None:
+        """Interrupt it as soon as it enters."""
+        while not self._interrupt() and not self.wait(LOOK_EVERY):
             pass
-        return self.wait(GRACE)
+
+
+def _thread_for(body: Callable[[], None]) -> threading.Thread:
+    # A daemon where there may be some: one that is stuck in C is not to be waited for.
+    daemon = _interpreters.get_current() == _interpreters.get_main()
+    return threading.Thread(target=body, daemon=daemon)
 
 
 def run(
@@ -65,7 +89,7 @@ def run(
     args: Iterable[Any],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    if timeout < 0:
+    if not timeout >= 0:  # nor is NaN
         raise ValueError("timeout must be a non-negative number")
     call = _Call(interp, func, args, kwargs)
     call.thread.start()
@@ -78,7 +102,7 @@ def run(
         back = call.stop()
         message = f"the call into interpreter {interp.id} took more than {timeout} s"
         if not back:
-            message += "; it is blocked in C, and the interpreter stays busy until it returns"
+            message += "; it has not come back yet, and the interpreter stays busy until it does"
         raise TimeoutError(message) from call.error
     if call.error is None:
         return call.result

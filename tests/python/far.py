@@ -357,7 +357,7 @@ def spin(count):
         pass
 
 
-def forever():
+def forever(*_):
     while True:
         pass
 
@@ -387,3 +387,9 @@ class Unmakeable(Exception):
 class NotItself(Exception):
     def __reduce__(self):
         return int, (5,)
+
+
+class SlowToPack:
+    def __reduce__(self):
+        time.sleep(0.3)
+        return int, ()

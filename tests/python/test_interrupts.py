@@ -174,6 +174,13 @@ def test_never_the_next_one(interp):
 # ---- run() ----
 
 
+def wait_idle(interp):
+    until = time.monotonic() + 20
+    while interp.is_running():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_run_without_a_timeout(interp):
     assert interp.run(divmod, (7, 2)) == (3, 1)
     assert interp.run(dict, kwargs={"a": 1}) == {"a": 1}
@@ -183,8 +190,9 @@ def test_run_in_time(interp):
     assert interp.run(divmod, [7, 2], timeout=10) == (3, 1)
     with pytest.raises(isles.ExecutionFailed, match="ZeroDivisionError"):
         interp.run(divmod, (7, 0), timeout=10)
-    with pytest.raises(ValueError, match="timeout"):
-        interp.run(abs, (1,), timeout=-1)
+    for timeout in (-1, float("nan")):
+        with pytest.raises(ValueError, match="timeout"):
+            interp.run(abs, (1,), timeout=timeout)
 
 
 def test_run_too_long(interp):
@@ -192,8 +200,7 @@ def test_run_too_long(interp):
     with pytest.raises(TimeoutError, match=r"took more than 0\.1 s") as caught:
         interp.run(far.forever, timeout=0.1)
     assert time.monotonic() - start >= 0.1
-    while interp.is_running():  # a machine under load may need more than the grace
-        time.sleep(0.01)
+    wait_idle(interp)  # a machine under load may need more than the grace
     cause = caught.value.__cause__
     assert cause is None or cause.excinfo.type.__name__ == "KeyboardInterrupt"
     assert interp.call(abs, -1) == 1
@@ -204,6 +211,18 @@ def test_run_blocked_in_c(interp):
         interp.run(time.sleep, (2.0,), timeout=0.1)
     with pytest.raises(isles.InterpreterBusyError):
         interp.call(abs, -1)
-    while interp.is_running():
-        time.sleep(0.01)
+    wait_idle(interp)
+    assert interp.call(abs, -1) == 1
+
+
+@pytest.mark.parametrize("args", [(), (far.SlowToPack(),)], ids=["at once", "slow to pack"])
+def test_run_out_of_time_before_it_begins(interp, args):
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            interp.run(far.forever, args, timeout=0)
+        until = time.monotonic() + 20
+        while threading.active_count() > before:
+            assert time.monotonic() < until, "it was not stopped"
+            time.sleep(0.01)
     assert interp.call(abs, -1) == 1
