@@ -19,7 +19,7 @@ enum isles_status {
     ISLES_FORKED = -10,         /* the interpreter stayed behind in the parent process */
     ISLES_MALFORMED = -11,      /* a message that does not decode; a file that is damaged */
     ISLES_TIMED_OUT = -12,      /* did not come about before the deadline */
-    ISLES_INTERRUPTED = -13,    /* a signal's handler ran on the waiting thread */
+    ISLES_INTERRUPTED = -13,    /* a signal's handler ran on the waiting thread, or it was rung */
     ISLES_SHUT_DOWN = -14,      /* the queue takes, or has, nothing any more */
     ISLES_SETTLING = -15,       /* a thread is inside for just a moment */
     ISLES_UNSUPPORTED = -16,    /* not a shared object of this machine, or not to be changed so */
