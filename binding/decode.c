@@ -119,20 +119,43 @@ get_number(struct decoder *d, unsigned tag)
     }
 }
 
-/* Eight at a time: most strings are short. */
+static inline uint64_t
+copy_eight(unsigned char *to, const unsigned char *from)
+{
+    uint64_t eight;
+    memcpy(&eight, from, sizeof(eight));
+    memcpy(to, &eight, sizeof(eight));
+    return eight;
+}
+
+static inline uint32_t
+copy_four(unsigned char *to, const unsigned char *from)
+{
+    uint32_t four;
+    memcpy(&four, from, sizeof(four));
+    memcpy(to, &four, sizeof(four));
+    return four;
+}
+
+/* At least one.  Most strings are short, so there is no loop over what is left of eights: the last
+ * piece ends where the string does, and may have bytes in common with the one before. */
 static bool
 copy_ascii(unsigned char *to, const unsigned char *from, size_t size)
 {
-    uint64_t seen = 0, eight;
-    for (; size >= sizeof(eight); size -= sizeof(eight)) {
-        memcpy(&eight, from, sizeof(eight));
-        memcpy(to, &eight, sizeof(eight));
-        seen |= eight;
-        from += sizeof(eight);
-        to += sizeof(eight);
-    }
-    for (; size > 0; size--) {
-        seen |= *to++ = *from++;
+    uint64_t seen = 0;
+    if (size >= 8) {
+        for (size_t i = 0; i + 8 < size; i += 8) {
+            seen |= copy_eight(to + i, from + i);
+        }
+        seen |= copy_eight(to + size - 8, from + size - 8);
+    } else if (size >= 4) {
+        seen = copy_four(to, from) | copy_four(to + size - 4, from + size - 4);
+    } else {
+        unsigned char first = from[0], middle = from[size / 2], last = from[size - 1];
+        to[0] = first;
+        to[size / 2] = middle;
+        to[size - 1] = last;
+        seen = first | middle | last;
     }
     return (seen & UINT64_C(0x8080808080808080)) == 0;
 }
