@@ -88,6 +88,7 @@ def test_strings(last, interp):
     """Of every kind, and the sizes around those that are written in another way."""
     for size in [*range(20), 253, 254, 255, 256, 70_000]:
         assert_arrives(interp, "a" * size + last)
+        assert_arrives(interp, "".join(chr(33 + i % 90) for i in range(size)) + last)
         assert_arrives(interp, last * size)
     assert_arrives(interp, ["", last, "\0" + last, last + "\udfff\0"] * 2)
     assert_arrives(interp, {last: last, last + last: None})
