@@ -151,15 +151,17 @@ isles__put_setting(const struct isles_state *state, PyObject *rules, struct isle
 struct isles_interp *
 isles__create(const struct isles_state *state, bool isolated, PyObject *rules, bool owned)
 {
+    struct isles_interp *interp = NULL;
+    if (isolated
+        && (isles__stock_take(state, rules, owned, &interp) < 0 || interp != NULL)) {
+        return interp;
+    }
     struct isles_message setting;
     isles_message_init(&setting);
-    struct isles_interp *interp = NULL;
     const char *why = NULL;
-    if (isles__put_setting(state, rules, &setting) < 0
-        || (isolated && isles__stock_take(state, &setting, rules, owned, &interp) < 0)
-        || interp != NULL) {
+    if (isles__put_setting(state, rules, &setting) < 0) {
         isles_message_fini(&setting);
-        return interp;
+        return NULL;
     }
     int status = isles__gate_create(isolated, owned, &setting, &interp, &why);
     isles_message_fini(&setting);

@@ -21,10 +21,10 @@ enum { IMPORT_FAILED = 1 }; /* beside the statuses */
 
 /* How an interpreter of the stock is made. */
 struct plan {
-    int refs;                    /* the lock */
+    int refs;                     /* the lock */
     struct isles_message setting; /* as isles__gate_create has it */
-    struct isles_message rules;   /* a part of it */
     struct isles_message modules;
+    struct isles_buffer path, rules; /* what is in the setting, to compare */
 };
 
 struct shelf {
@@ -91,8 +91,9 @@ plan_new(void)
     if (new != NULL) {
         new->refs = 1;
         isles_message_init(&new->setting);
-        isles_message_init(&new->rules);
         isles_message_init(&new->modules);
+        isles_buffer_init(&new->path);
+        isles_buffer_init(&new->rules);
     }
     return new;
 }
@@ -102,8 +103,9 @@ plan_free(struct plan *old)
 {
     if (old != NULL) {
         isles_message_fini(&old->setting);
-        isles_message_fini(&old->rules);
         isles_message_fini(&old->modules);
+        isles_buffer_fini(&old->path);
+        isles_buffer_fini(&old->rules);
         free(old);
     }
 }
@@ -116,10 +118,46 @@ plan_unref(struct plan *old)
 }
 
 static bool
-same(const struct isles_message *a, const struct isles_message *b)
+same(const struct isles_buffer *a, const struct isles_buffer *b)
 {
-    return a->bytes.size == b->bytes.size && a->attached_count == 0 && b->attached_count == 0
-           && memcmp(a->bytes.data, b->bytes.data, a->bytes.size) == 0;
+    return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+/* 0, or -1 if it is no str, or without memory.  Messages would not do: how one is written depends
+ * on who else refers to an object. */
+static int
+add_text(struct isles_buffer *buffer, PyObject *text)
+{
+    if (!PyUnicode_CheckExact(text)) {
+        return -1;
+    }
+    Py_ssize_t head[] = {PyUnicode_KIND(text), PyUnicode_GET_LENGTH(text)};
+    return isles_buffer_append(buffer, head, sizeof(head)) < 0
+                   || isles_buffer_append(buffer, PyUnicode_DATA(text), head[0] * head[1]) < 0
+               ? -1
+               : 0;
+}
+
+/* The strings of sys.path.  Without memory it is a shorter one, which fits nothing. */
+static void
+add_path(struct isles_buffer *buffer)
+{
+    PyObject *path = PySys_GetObject("path"); /* borrowed */
+    for (Py_ssize_t i = 0; path && PyList_Check(path) && i < PyList_GET_SIZE(path); i++) {
+        (void)add_text(buffer, PyList_GET_ITEM(path, i));
+    }
+}
+
+/* 0, or -1 for what can't be compared. */
+static int
+add_rules(struct isles_buffer *buffer, PyObject *rules)
+{
+    PyObject *name, *mode;
+    int result = isles_buffer_append(buffer, rules == Py_None ? "0" : "1", 1);
+    for (Py_ssize_t i = 0; rules != Py_None && result == 0 && PyDict_Next(rules, &i, &name, &mode);) {
+        result = add_text(buffer, name) < 0 || add_text(buffer, mode) < 0 ? -1 : 0;
+    }
+    return result;
 }
 
 static int
@@ -414,47 +452,26 @@ isles__stock_exit(void)
     atomic_store(&wanted, 0);
 }
 
-/* ---- taking one ---- */
+/* ---- setting it ---- */
 
-/* Under the lock. */
-static bool
-may_take(const struct isles_message *setting)
-{
-    if (ready.count == 0 || !same(&plan->setting, setting)) {
-        return false;
-    }
-    struct isles_digest now = look_at_world();
-    if (isles_digest_equal(now, world)) {
-        return true;
-    }
-    outdate(now);
-    return false;
-}
-
-/* If main has another sys.path by now, and the same rules, the stock gets it too. */
-static int
-follow(const struct isles_state *state, const struct isles_message *setting, PyObject *rules)
+static struct plan *
+write_plan(const struct isles_state *state, PyObject *rules, PyObject *modules)
 {
     struct isles_local *local = isles__local(state->here);
-    struct plan *new = local ? plan_new() : NULL, *old = NULL;
+    struct plan *new = local ? plan_new() : NULL;
     if (new == NULL) {
-        return local ? 0 : -1;
+        return (struct plan *)(local ? PyErr_NoMemory() : NULL);
     }
-    int result = isles__encode(state, local, &new->rules, rules, "extensions");
-    if (result == 0 && copy(&new->setting, setting) == 0) {
-        isles_mutex_lock(&lock);
-        if (plan != NULL && same(&plan->rules, &new->rules)
-            && copy(&new->modules, &plan->modules) == 0) {
-            old = plan_unref(plan);
-            plan = new;
-            new = NULL;
-            outdate(look_at_world());
-        }
-        isles_mutex_unlock(&lock);
+    add_path(&new->path);
+    if (add_rules(&new->rules, rules) < 0) {
+        PyErr_NoMemory();
+    } else if (isles__put_setting(state, rules, &new->setting) == 0
+               && (modules == NULL
+                   || isles__encode(state, local, &new->modules, modules, "preload") == 0)) {
+        return new;
     }
     plan_free(new);
-    plan_free(old);
-    return result;
+    return NULL;
 }
 
 /* Raises what ended the stock. */
@@ -504,50 +521,91 @@ warn_if_failed(const struct isles_state *state)
     return result;
 }
 
+/* ---- taking one ---- */
+
+enum fit { FITS, OTHER_PATH, OTHER_RULES };
+
+/* Under the lock. */
+static enum fit
+look(const struct isles_buffer *path, const struct isles_buffer *rules)
+{
+    if (plan == NULL || !same(&plan->rules, rules)) {
+        return OTHER_RULES;
+    }
+    if (!same(&plan->path, path)) {
+        return OTHER_PATH;
+    }
+    struct isles_digest now = look_at_world();
+    if (!isles_digest_equal(now, world)) {
+        outdate(now);
+    }
+    return FITS;
+}
+
+/* Main has another sys.path by now, or other default rules. */
+static int
+follow(const struct isles_state *state, PyObject *rules)
+{
+    struct plan *new = write_plan(state, rules, NULL), *old = NULL;
+    if (new == NULL) {
+        return -1;
+    }
+    isles_mutex_lock(&lock);
+    if (plan != NULL && atomic_load(&wanted) > 0
+        && copy(&new->modules, &plan->modules) == 0) {
+        old = plan_unref(plan);
+        plan = new;
+        new = NULL;
+        outdate(look_at_world());
+    }
+    isles_mutex_unlock(&lock);
+    plan_free(new);
+    plan_free(old);
+    return 0;
+}
+
+static enum fit
+take(const struct isles_buffer *path, const struct isles_buffer *rules, bool owned,
+     struct isles_interp **out)
+{
+    for (;;) {
+        isles_mutex_lock(&lock);
+        enum fit fit = look(path, rules);
+        struct isles_interp *interp = fit == FITS ? pop(&ready) : NULL;
+        isles_mutex_unlock(&lock);
+        if (interp == NULL || isles__gate_unshelve(interp, owned) == 0) {
+            *out = interp;
+            return fit;
+        }
+        isles_interp_unref(interp); /* the exit has it */
+    }
+}
+
 int
-isles__stock_take(const struct isles_state *state, const struct isles_message *setting,
-                  PyObject *rules, bool owned, struct isles_interp **out)
+isles__stock_take(const struct isles_state *state, PyObject *rules, bool owned,
+                  struct isles_interp **out)
 {
     *out = NULL;
     if (atomic_load_explicit(&wanted, memory_order_relaxed) == 0) {
         return warn_if_failed(state);
     }
-    struct isles_interp *interp;
-    bool differs;
-    do {
-        isles_mutex_lock(&lock);
-        differs = plan != NULL && !same(&plan->setting, setting);
-        interp = may_take(setting) ? pop(&ready) : NULL;
-        isles_mutex_unlock(&lock);
-        if (interp != NULL && isles__gate_unshelve(interp, owned) == 0) {
-            *out = interp;
-        } else if (interp != NULL) {
-            isles_interp_unref(interp); /* the exit has it */
+    struct isles_buffer path, other;
+    isles_buffer_init(&path);
+    isles_buffer_init(&other);
+    int result = 0;
+    if (add_rules(&other, rules) == 0) {
+        add_path(&path);
+        if (take(&path, &other, owned, out) == OTHER_PATH && state->here->id == 0) {
+            result = follow(state, rules);
         }
-    } while (interp != NULL && *out == NULL);
-    int result = differs && state->here->id == 0 ? follow(state, setting, rules) : 0;
-    ring();
+        ring();
+    }
+    isles_buffer_fini(&path);
+    isles_buffer_fini(&other);
     return result;
 }
 
-/* ---- setting it ---- */
-
-static struct plan *
-write_plan(const struct isles_state *state, PyObject *rules, PyObject *modules)
-{
-    struct isles_local *local = isles__local(state->here);
-    struct plan *new = local ? plan_new() : NULL;
-    if (new == NULL) {
-        return (struct plan *)(local ? PyErr_NoMemory() : NULL);
-    }
-    if (isles__put_setting(state, rules, &new->setting) < 0
-        || isles__encode(state, local, &new->rules, rules, "extensions") < 0
-        || isles__encode(state, local, &new->modules, modules, "preload") < 0) {
-        plan_free(new);
-        return NULL;
-    }
-    return new;
-}
+/* ---- for isles/_stock.py ---- */
 
 /* On the caller's thread, that is, with its priority. */
 static struct isles_interp *
@@ -583,8 +641,9 @@ static bool
 resize(const struct plan *new, int count)
 {
     isles_mutex_lock(&lock);
-    bool known = atomic_load(&wanted) > 0 && same(&plan->setting, &new->setting)
-                 && same(&plan->modules, &new->modules);
+    bool known = atomic_load(&wanted) > 0 && same(&plan->path, &new->path)
+                 && same(&plan->rules, &new->rules)
+                 && same(&plan->modules.bytes, &new->modules.bytes);
     if (known) {
         atomic_store(&wanted, count);
         while (ready.count > count) {
@@ -630,7 +689,9 @@ int
 isles__stock_set(const struct isles_state *state, int count, PyObject *rules, PyObject *modules)
 {
     int result = 0;
-    if (count == 0) {
+    if (count < 0) {
+        result = atomic_load(&wanted) > 0 ? follow(state, rules) : 0;
+    } else if (count == 0) {
         stop();
     } else if (start_thread() < 0) {
         result = -1;

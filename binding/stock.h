@@ -10,11 +10,10 @@
 
 /* ---- for create() ---- */
 
-/* Takes one that is as a new one with this setting would be; `rules` is part of it.  0 with a
- * reference in *out, or NULL there if one has to be made; -1 with an exception: a warning that the
- * stock has ended, as an error. */
-int isles__stock_take(const struct isles_state *state, const struct isles_message *setting,
-                      PyObject *rules, bool owned, struct isles_interp **out);
+/* Takes one that is as a new one with these rules would be.  0 with a reference in *out, or NULL
+ * there if one has to be made; -1 with an exception: a warning that the stock has ended. */
+int isles__stock_take(const struct isles_state *state, PyObject *rules, bool owned,
+                      struct isles_interp **out);
 
 /* ---- for the gate ---- */
 
@@ -32,7 +31,7 @@ void isles__stock_exit(void);
 
 /* ---- for isles/_stock.py ---- */
 
-/* Wants `count` of them (0: no stock any more), made as a create() with these rules would make them
+/* Wants `count` of them (0: no stock any more; negative: as many as now, with these rules), made as a create() with these rules would make them
  * now, and with these modules imported (a list of names).  If that is another setting than before,
  * the caller makes the first one, so that what fails is raised here: then all is as it was.
  * 0 or -1 with an exception.  In main. */

@@ -9,6 +9,11 @@ from isles import _interpreters
 
 LOOK_EVERY = 0.002
 
+def follow() -> None:
+    """Give the stock the default rules for extension modules, which have changed."""
+    _interpreters._stock_set(-1, [], isles._rules(None))
+
+
 
 def warm(n: int, *, preload: Iterable[str] = (), wait: float = 0.0) -> int:
     """Keep n finished interpreters ready for create(); return how many are ready now.
@@ -45,7 +50,8 @@ def warm(n: int, *, preload: Iterable[str] = (), wait: float = 0.0) -> int:
     if _interpreters.get_current() != _interpreters.get_main():
         raise isles.InterpreterError("isles.warm() works in the main interpreter only")
     deadline = time.monotonic() + wait
-    _interpreters._stock_set(n, [str(name) for name in modules], isles._rules(None))
+    names = [str.__str__(name) for name in modules]
+    _interpreters._stock_set(n, names, isles._rules(None))
     ready, works = _interpreters._stock_state()
     while works and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY)
