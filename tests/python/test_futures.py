@@ -955,3 +955,48 @@ if __name__ == "__main__":
         "work",
         "not seen False",
     ]
+
+
+# ---- the spare interpreter of those that are replaced ----
+
+
+def _ids_and_modules():
+    return isles.get_current().id, "json" in sys.modules
+
+
+def test_replacing_takes_the_spare_one():
+    with isles.InterpreterPoolExecutor(1, max_tasks_per_child=1, preload=["json"]) as pool:
+        ids = []
+        for _ in range(5):
+            id, has_json = pool.submit(_ids_and_modules).result()
+            assert has_json
+            ids.append(id)
+            deadline = time.monotonic() + 10
+            while not pool._crew.keeper.spare and time.monotonic() < deadline:
+                time.sleep(0.001)
+            [(spare, _)] = pool._crew.keeper.spare
+            assert spare.id > id
+    assert len(set(ids)) == 5
+    assert not pool._crew.keeper.spare
+
+
+def test_the_spare_one_is_as_a_new_one(monkeypatch):
+    def variable():
+        return os.environ.get("ISLES_TEST_SPARE")
+
+    with isles.InterpreterPoolExecutor(1, max_tasks_per_child=1) as pool:
+        assert pool.submit(variable).result() is None
+        deadline = time.monotonic() + 10
+        while not pool._crew.keeper.spare and time.monotonic() < deadline:
+            time.sleep(0.001)
+        monkeypatch.setenv("ISLES_TEST_SPARE", "1")
+        assert pool.submit(variable).result() == "1"
+
+
+def test_initializer_is_for_those_that_are_used():
+    queue = isles.create_queue()
+    with isles.InterpreterPoolExecutor(
+        1, max_tasks_per_child=2, initializer=queue.put, initargs=(1,)
+    ) as pool:
+        list(pool.map(abs, range(5)))
+    assert queue.qsize() == 3
