@@ -12,7 +12,11 @@
 #define MILLISECOND INT64_C(1000000)
 #define UNWIND (700 * MILLISECOND) /* for SystemExit to get through */
 #define FREEZE (100 * MILLISECOND)
+#ifdef Py_DEBUG
+#define UNUSED (60000 * MILLISECOND) /* debug builds abort if one is left behind */
+#else
 #define UNUSED (200 * MILLISECOND) /* for the stock; what is left of it is left behind */
+#endif
 #define LOOK_EVERY (2 * MILLISECOND)
 #define INSIST_EVERY 20 /* looks between two SystemExits */
 
@@ -291,7 +295,8 @@ isles__exit(int64_t grace)
     int result = 0;
     int64_t deadline = isles_now() + UNUSED;
     for (struct resident *p = list; p != NULL; p = p->next) {
-        result |= end_resident(p, deadline, idents); /* neither list nor stoppers are freed: it is the end */
+        /* Neither list nor stoppers are freed: it is the end. */
+        result |= end_resident(p, deadline, idents);
     }
     for (struct resident *p = list; p != NULL; p = p->next) {
         result |= p->left ? 0 : end_late(p, idents);

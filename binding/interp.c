@@ -152,8 +152,7 @@ struct isles_interp *
 isles__create(const struct isles_state *state, bool isolated, PyObject *rules, bool owned)
 {
     struct isles_interp *interp = NULL;
-    if (isolated
-        && (isles__stock_take(state, rules, owned, &interp) < 0 || interp != NULL)) {
+    if (isolated && (isles__stock_take(state, rules, owned, &interp) < 0 || interp != NULL)) {
         return interp;
     }
     struct isles_message setting;

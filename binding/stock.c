@@ -33,17 +33,17 @@ struct shelf {
 };
 
 static isles_mutex lock = ISLES_MUTEX_INIT;
-static atomic_int wanted;     /* written under the lock */
-static atomic_uint bell;      /* rung for the thread */
+static atomic_int wanted; /* written under the lock */
+static atomic_uint bell;  /* rung for the thread */
 static atomic_bool thread_works;
-static atomic_int holds;      /* forks that are about to happen */
+static atomic_int holds; /* forks that are about to happen */
 
 /* Under the lock. */
 static struct plan *plan;
-static unsigned long edition;      /* of the plan, and of the world that it is carried out in */
-static struct isles_digest world;  /* in which the ready ones were made */
+static unsigned long edition;     /* of the plan, and of the world that it is carried out in */
+static struct isles_digest world; /* in which the ready ones were made */
 static struct shelf ready, ending;
-static int closing;                /* of those in `ending`, and the one at hand: what users closed */
+static int closing; /* of those in `ending`, and the one at hand: what users closed */
 static bool thread_started;
 static struct isles_message failure; /* what stopped it: empty, or a tuple as errors.h has it */
 static const char *failure_text;     /* or this */
@@ -154,7 +154,8 @@ add_rules(struct isles_buffer *buffer, PyObject *rules)
 {
     PyObject *name, *mode;
     int result = isles_buffer_append(buffer, rules == Py_None ? "0" : "1", 1);
-    for (Py_ssize_t i = 0; rules != Py_None && result == 0 && PyDict_Next(rules, &i, &name, &mode);) {
+    for (Py_ssize_t i = 0;
+         rules != Py_None && result == 0 && PyDict_Next(rules, &i, &name, &mode);) {
         result = add_text(buffer, name) < 0 || add_text(buffer, mode) < 0 ? -1 : 0;
     }
     return result;
@@ -325,8 +326,8 @@ make_one(struct plan *how, unsigned long made_in)
         atomic_store(&wanted, 0); /* the next one would fail as well */
         outdate(world);
         failed = UNTOLD;
-        failure_text = why ? why : isles_status_text(status == IMPORT_FAILED ? ISLES_NO_MEMORY
-                                                                             : status);
+        failure_text =
+            why ? why : isles_status_text(status == IMPORT_FAILED ? ISLES_NO_MEMORY : status);
         isles_message_reset(&failure);
         if (copy(&failure, &error) < 0) {
             isles_message_reset(&failure);
@@ -515,8 +516,8 @@ warn_if_failed(const struct isles_state *state)
     }
     (void)raise_failure(state);
     PyObject *error = PyErr_GetRaisedException();
-    int result = PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "the stock of isles.warm() has ended: %S",
-                                  error);
+    int result =
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "the stock of isles.warm() has ended: %S", error);
     Py_DECREF(error);
     return result;
 }
@@ -551,8 +552,7 @@ follow(const struct isles_state *state, PyObject *rules)
         return -1;
     }
     isles_mutex_lock(&lock);
-    if (plan != NULL && atomic_load(&wanted) > 0
-        && copy(&new->modules, &plan->modules) == 0) {
+    if (plan != NULL && atomic_load(&wanted) > 0 && copy(&new->modules, &plan->modules) == 0) {
         old = plan_unref(plan);
         plan = new;
         new = NULL;

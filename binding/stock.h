@@ -31,10 +31,10 @@ void isles__stock_exit(void);
 
 /* ---- for isles/_stock.py ---- */
 
-/* Wants `count` of them (0: no stock any more; negative: as many as now, with these rules), made as a create() with these rules would make them
- * now, and with these modules imported (a list of names).  If that is another setting than before,
- * the caller makes the first one, so that what fails is raised here: then all is as it was.
- * 0 or -1 with an exception.  In main. */
+/* Wants `count` of them (0: no stock any more; negative: as many as now, with these rules), made as
+ * a create() with these rules would make them now, and with these modules imported (a list of
+ * names).  If that is another setting than before, the caller makes the first one, so that what
+ * fails is raised here: then all is as it was. 0 or -1 with an exception.  In main. */
 int isles__stock_set(const struct isles_state *state, int count, PyObject *rules,
                      PyObject *modules);
 

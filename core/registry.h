@@ -58,13 +58,13 @@ enum isles_hidden { ISLES_SHOWN, ISLES_UNUSED, ISLES_CLOSED };
 
 struct isles_interp {
     int64_t id;
-    bool ours;             /* made by isles; otherwise main or somebody else's that loaded isles */
-    bool own_gil;          /* has a GIL of its own; set before others see it */
-    bool forked;           /* stayed behind in the parent process */
-    bool owned;            /* ends when the last holder goes; set once, before others see it */
+    bool ours;    /* made by isles; otherwise main or somebody else's that loaded isles */
+    bool own_gil; /* has a GIL of its own; set before others see it */
+    bool forked;  /* stayed behind in the parent process */
+    bool owned;   /* ends when the last holder goes; set once, before others see it */
     _Atomic(enum isles_hidden) hidden; /* the stock's: shown to nobody but itself */
-    _Atomic(void *) state; /* PyInterpreterState *; NULL once ended */
-    void *local;           /* what the binding keeps in it; touched under its GIL only */
+    _Atomic(void *) state;             /* PyInterpreterState *; NULL once ended */
+    void *local; /* what the binding keeps in it; touched under its GIL only */
     _Atomic(struct isles_thread *) runner;
     atomic_ulong
         runner_ident;         /* Python's ident of who is inside, or ends it; just after `runner` */
@@ -83,8 +83,8 @@ struct isles_interp {
     atomic_long lent;            /* blocks that others use: block.h */
     _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
     struct isles_seat *seats;               /* registry lock */
-    uint32_t slot;             /* index into each thread's table; given back at the end */
-    struct isles_interp *next; /* registry lock */
+    uint32_t slot;                     /* index into each thread's table; given back at the end */
+    struct isles_interp *next;         /* registry lock */
     struct isles_interp *next_shelved; /* the stock's */
 };
 

@@ -271,7 +271,8 @@ def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interp
     None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
-    Takes some milliseconds, or microseconds from a stock: warm().  Raises InterpreterError; ValueError or TypeError for another policy.
+    Takes some milliseconds, or microseconds from a stock: warm().  Raises InterpreterError;
+    ValueError or TypeError for another policy.
     Any thread.
     """
     return Interpreter._create(isolated=isolated, extensions=_rules(extensions))

@@ -9,10 +9,10 @@ from isles import _interpreters
 
 LOOK_EVERY = 0.002
 
+
 def follow() -> None:
     """Give the stock the default rules for extension modules, which have changed."""
     _interpreters._stock_set(-1, [], isles._rules(None))
-
 
 
 def warm(n: int, *, preload: Iterable[str] = (), wait: float = 0.0) -> int:
@@ -27,8 +27,8 @@ def warm(n: int, *, preload: Iterable[str] = (), wait: float = 0.0) -> int:
     replaced, and is never used again.  create() takes one if it would make the same: isolated, with
     the same sys.path, rules for extension modules, environment and standard streams; otherwise it
     makes one, as without a stock (the stock then follows main's sys.path, and the environment).
-    Until they are taken they are on no list.  If one can't be made later on, the stock ends, and the
-    next create() warns (RuntimeWarning).
+    Until they are taken list_all() does not show them.  If one can't be made later on, the stock
+    ends, and the next create() warns (RuntimeWarning).
 
     While there is a stock, close() of an isolated interpreter returns at once and that thread ends
     it, unless n of them wait for that already, or threads run in it.

@@ -46,6 +46,29 @@ test_init_twice(void)
 }
 
 static void
+test_shelve(void)
+{
+    struct isles_interp *interp = add();
+    struct isles_thread *thread = isles_thread_self();
+    CHECK(isles_interp_unshelve(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_close_begin(interp, thread) == 0);
+    isles_interp_shelve(interp);
+    CHECK(isles_interp_has_ended(interp) && !isles_interp_is_running(interp));
+    CHECK(!isles_interp_is_shown(interp, NULL) && isles_interp_pin(interp) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_begin(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_close_begin(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_reclaim_begin(interp) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_unshelve(interp, thread) == 0);
+    CHECK(isles_interp_unshelve(interp, thread) == ISLES_NOT_FOUND); /* once */
+    atomic_store(&interp->hidden, ISLES_UNUSED);
+    isles_interp_close_cancel(interp);
+    CHECK(!isles_interp_is_shown(interp, NULL) && isles_interp_is_shown(interp, interp));
+    atomic_store(&interp->hidden, ISLES_SHOWN);
+    CHECK(isles_interp_is_shown(interp, NULL));
+    end(interp);
+}
+
+static void
 test_find(void)
 {
     CHECK(isles_registry_find(1) == NULL);
@@ -356,6 +379,7 @@ int
 main(void)
 {
     test_init_twice();
+    test_shelve();
     test_find();
     test_add_finds_the_known_one();
     test_ids_far_apart();

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 import os
+import sys
 import threading
 import time
 import traceback

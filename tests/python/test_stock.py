@@ -1,12 +1,15 @@
 """isles.warm(): interpreters ready to be taken, closed ones that end behind."""
 
 import os
-import warnings
 import threading
 import time
-import isles
+import warnings
+from functools import partial
+
 import pytest
 from child_process import check_clean, forks, run_script
+
+import isles
 from isles import _interpreters
 
 WAIT = 20.0
@@ -328,7 +331,7 @@ def test_closed_looks_ended_at_once():
         interp.close()
         assert interp not in isles.list_all()
         assert queue.qsize() == 0
-        for use in (interp.is_running, interp.close, lambda: interp.exec("1"), lambda: interp.whence):
+        for use in (interp.is_running, interp.close, partial(interp.exec, "1")):
             with pytest.raises(isles.InterpreterNotFoundError):
                 use()
         with pytest.raises(isles.InterpreterNotFoundError):
