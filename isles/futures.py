@@ -26,7 +26,7 @@ from itertools import batched, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import isles
-from isles import _tasks
+from isles import _interpreters, _tasks
 
 if TYPE_CHECKING:
     from isles._extensions import Policy
@@ -91,6 +91,9 @@ class _Future(_base.Future):
     _done_callbacks: Any = ()
     _waiting: list[Any] | None = None
 
+    # Whose task it is while that is in the interpreter, or just before or after; under the lock.
+    worker: _Worker | None = None
+
     def __init__(self) -> None:
         self._condition: Any = _Condition()
 
@@ -110,6 +113,7 @@ class _Future(_base.Future):
     def finish(self, result: Any) -> None:
         """As set_result(), for who runs it; does nothing if it has been given up."""
         with self._condition:
+            self.worker = None
             if self._state != _base.RUNNING:
                 return
             self._result = result
@@ -122,6 +126,8 @@ class _Future(_base.Future):
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def fail(self, error: BaseException) -> None:
+        with self._condition:
+            self.worker = None
         try:
             self.set_exception(error)
         except futures.InvalidStateError:
@@ -422,6 +428,7 @@ class _Worker:
             with future._condition:
                 if future._state == _base.PENDING:
                     future._state = _base.RUNNING
+                    future.worker = self
             if future._state != _base.RUNNING:
                 self.skipped += 1
                 future.set_running_or_notify_cancel()
@@ -470,6 +477,16 @@ class _Worker:
         else:
             self.tasks += 1
             task[0].finish(result)
+
+    def interrupt(self, exc: BaseException | type[BaseException]) -> bool:
+        """Of what this thread runs in the interpreter; False if it is not there."""
+        interp = self.interp
+        try:
+            return interp is not None and _interpreters.interrupt(
+                interp.id, exc, self.thread.ident or 0
+            )
+        except isles.InterpreterNotFoundError:
+            return False
 
     def has_interpreter(self) -> bool:
         try:
@@ -655,6 +672,29 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         flow.add(buffersize)
         # The iterator keeps the executor only if it has something more to submit.
         return _results(flow, deadline, chunksize > 1, self if buffersize else None)
+
+    def interrupt(
+        self,
+        future: futures.Future[Any],
+        exc: BaseException | type[BaseException] = KeyboardInterrupt,
+    ) -> bool:
+        """Raise exc in a task that runs; False if it has ended or still waits: cancel() that.
+
+        It reaches that task or none.  The future gets what the task makes of it; that exception,
+        if nothing.  Code that is blocked in C gets it when that returns.  Raises as
+        Interpreter.interrupt(), and TypeError for a future of others.  Thread-safe.
+        """
+        if not isinstance(future, _Future):
+            raise TypeError("future must come from an InterpreterPoolExecutor")
+        while True:
+            # Who runs it does not go on to another task while we have the lock.
+            with future._condition:
+                worker = future.worker
+                if worker is None:
+                    return False
+                if worker.interrupt(exc):
+                    return True
+            time.sleep(0.0005)  # it has not entered yet, or has just left
 
     def stats(self) -> list[WorkerStats]:
         """Return what each worker has done so far, in the order in which they were started."""

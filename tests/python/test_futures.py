@@ -12,6 +12,7 @@ import weakref
 from concurrent import futures
 from concurrent.futures.thread import BrokenThreadPool
 
+import far
 import far_tasks
 import pytest
 from child_process import check_clean, forks, run_script
@@ -838,6 +839,7 @@ EXIT = """\
 import os, sys, threading, time
 import isles
 sys.path.insert(0, sys.argv[1])
+import far
 import far_tasks
 
 def forever():
@@ -1001,3 +1003,53 @@ def test_initializer_is_for_those_that_are_used():
     ) as pool:
         list(pool.map(abs, range(5)))
     assert queue.qsize() == 3
+
+
+# ---- interrupt() ----
+
+
+def test_interrupt_what_runs():
+    begun = isles.create_queue()
+    with isles.InterpreterPoolExecutor(1) as pool:
+        running = pool.submit(far.begin, begun, far.forever)
+        waiting = pool.submit(abs, -1)
+        begun.get(timeout=60)
+        assert pool.interrupt(waiting) is False
+        assert pool.interrupt(running, ValueError("stop")) is True
+        with pytest.raises(ValueError, match="stop"):
+            running.result(60)
+        assert waiting.result(60) == 1
+        assert pool.interrupt(running) is False
+
+
+def test_interrupt_refused():
+    with isles.InterpreterPoolExecutor(1) as pool:
+        with pytest.raises(TypeError, match="future must come from"):
+            pool.interrupt(futures.Future())
+        begun = isles.create_queue()
+        running = pool.submit(far.begin, begun, far.forever)
+        begun.get(timeout=60)
+        with pytest.raises(TypeError, match="exc must be an exception"):
+            pool.interrupt(running, 5)
+        assert pool.interrupt(running)
+        assert isinstance(running.exception(60), KeyboardInterrupt)
+
+
+def test_interrupts_reach_their_task_or_none():
+    """Short tasks, random interrupts, each with the name of the task that it means."""
+    with isles.InterpreterPoolExecutor(2) as pool:
+        pool.submit(far.spin, 1).result()
+        tasks = [pool.submit(far.spin, 3000) for _ in range(20_000)]
+        sent = 0
+        for number in range(0, len(tasks), 7):
+            while not (tasks[number].running() or tasks[number].done()):
+                time.sleep(0)
+            sent += pool.interrupt(tasks[number], InterruptedError(str(number)))
+        hits = 0
+        for number, task in enumerate(tasks):
+            error = task.exception(60)
+            if error is not None:
+                hits += 1
+                assert isinstance(error, InterruptedError)
+                assert error.args == (str(number),)
+        assert 0 < hits <= sent
