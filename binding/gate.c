@@ -86,6 +86,22 @@ moved(struct isles_thread *thread, const struct isles_interp *interp)
     }
 }
 
+/* Goes back to where the thread came from.  The stock's thread came from nowhere, and keeps
+ * nothing: what PyGILState_Ensure finds on a thread is the last thread state that was current
+ * there, and CPython goes wrong if that is freed by another thread. */
+static void
+go_back(struct isles_thread *thread, struct isles_interp *interp, PyThreadState *from)
+{
+    PyThreadState *ts = PyThreadState_GetUnchecked();
+    if (from != NULL || ts == NULL) {
+        PyThreadState_Swap(from);
+        return;
+    }
+    PyThreadState_Clear(ts);
+    isles_seat_drop(thread, interp);
+    PyThreadState_DeleteCurrent();
+}
+
 static void
 pass_push(struct isles_pass *pass, struct isles_interp *interp, struct isles_thread *thread,
           PyThreadState *from, PyThreadState *ts)
@@ -116,10 +132,10 @@ pass_pop(struct isles_pass *pass)
         (void)!write(2, text, sizeof(text) - 1);
         _exit(1);
     }
-    if (pass->ts != pass->from) {
-        PyThreadState_Swap(pass->from);
-    }
     struct isles_thread *thread = pass->thread;
+    if (pass->ts != pass->from) {
+        go_back(thread, pass->interp, pass->from);
+    }
     thread->top = pass->below;
     thread->depth--;
     moved(thread, pass->below ? pass->below->interp : NULL);
@@ -438,7 +454,7 @@ create(bool isolated, bool owned, enum isles_hidden hidden, const struct isles_m
     if (status < 0) {
         Py_EndInterpreter(ts);
     }
-    PyThreadState_Swap(from);
+    go_back(thread, *out, from);
     if (status == 0) {
         give_out(*out, owned, hidden);
         (*out)->own_gil = isolated;

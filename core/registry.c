@@ -763,6 +763,24 @@ isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, void *t
     return ISLES_OK;
 }
 
+void
+isles_seat_drop(struct isles_thread *thread, struct isles_interp *interp)
+{
+    if (isles_seat_find(thread, interp) == NULL) {
+        return;
+    }
+    struct isles_thread_entry *entry = &thread->entries[interp->slot];
+    isles_mutex_lock(&lock);
+    struct isles_seat **link = &interp->seats;
+    while (*link != entry->seat) {
+        link = &(*link)->next;
+    }
+    *link = entry->seat->next;
+    isles_mutex_unlock(&lock);
+    free(entry->seat);
+    *entry = (struct isles_thread_entry){0};
+}
+
 static struct isles_seat *
 take_seats(struct isles_interp *interp, bool all)
 {

@@ -224,6 +224,9 @@ int isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, voi
 struct isles_seat *isles_seats_take_orphans(struct isles_interp *interp);
 struct isles_seat *isles_seats_take_all(struct isles_interp *interp);
 
+/* Takes this thread's seat off the list and frees it; the thread state stays. */
+void isles_seat_drop(struct isles_thread *thread, struct isles_interp *interp);
+
 /* Whether `ts` is a kept one. */
 bool isles_seat_is_kept(struct isles_interp *interp, const void *ts);
 

@@ -46,6 +46,24 @@ test_init_twice(void)
 }
 
 static void
+test_drop_seat(void)
+{
+    struct isles_interp *interp = add(), *other = add();
+    struct isles_thread *thread = isles_thread_self();
+    int ts[2];
+    isles_seat_drop(thread, interp); /* there is none */
+    CHECK(isles_seat_add(thread, interp, &ts[0]) == 0);
+    CHECK(isles_seat_add(thread, other, &ts[1]) == 0);
+    isles_seat_drop(thread, interp);
+    CHECK(isles_seat_find(thread, interp) == NULL && !isles_seat_is_kept(interp, &ts[0]));
+    CHECK(isles_seat_find(thread, other) == &ts[1]);
+    CHECK(isles_seat_add(thread, interp, &ts[0]) == 0);
+    CHECK(isles_seat_find(thread, interp) == &ts[0]);
+    end(interp);
+    end(other);
+}
+
+static void
 test_shelve(void)
 {
     struct isles_interp *interp = add();
@@ -379,6 +397,7 @@ int
 main(void)
 {
     test_init_twice();
+    test_drop_seat();
     test_shelve();
     test_find();
     test_add_finds_the_known_one();
