@@ -81,7 +81,7 @@ isles_thread_detached(void *(*body)(void *), void *arg)
 void
 isles_thread_lower_priority(void)
 {
-    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 5);
 }
 
 bool

@@ -604,4 +604,4 @@ def test_priority():
         with open(f"/proc/self/task/{task}/stat") as stat:
             nices.append(int(stat.read().rpartition(")")[2].split()[16]))
     mine = os.getpriority(os.PRIO_PROCESS, 0)
-    assert sorted(set(nices)) == sorted({mine, min(mine + 10, 19)})
+    assert sorted(set(nices)) == sorted({mine, min(mine + 5, 19)})
