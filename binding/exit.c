@@ -7,10 +7,16 @@
 #include "../core/status.h"
 #include "gate.h"
 #include "private.h"
+#include "stock.h"
 
 #define MILLISECOND INT64_C(1000000)
 #define UNWIND (700 * MILLISECOND) /* for SystemExit to get through */
 #define FREEZE (100 * MILLISECOND)
+#ifdef Py_DEBUG
+#define UNUSED (60000 * MILLISECOND) /* debug builds abort if one is left behind */
+#else
+#define UNUSED (200 * MILLISECOND) /* for the stock; what is left of it is left behind */
+#endif
 #define LOOK_EVERY (2 * MILLISECOND)
 #define INSIST_EVERY 20 /* looks between two SystemExits */
 
@@ -178,9 +184,13 @@ residents(void)
             continue;
         }
         resident->interp = interp;
+        isles__gate_take_back(interp);
         if (!isles_interp_has_ended(interp)
             && (isles_interp_is_running(interp) || threads_inside(interp, NULL, false) != 0)) {
             resident->stopper = stopper_new(interp);
+            if (resident->stopper != NULL && atomic_load(&interp->hidden) == ISLES_UNUSED) {
+                atomic_store(&resident->stopper->wish, INTERRUPT); /* nobody waits for it */
+            }
         }
         resident->next = list;
         list = resident;
@@ -217,10 +227,13 @@ leave_behind(struct isles_interp *interp, PyObject *idents)
 }
 
 static int
-end_resident(struct resident *resident, PyObject *idents)
+end_resident(struct resident *resident, int64_t deadline, PyObject *idents)
 {
     struct isles_interp *interp = resident->interp;
     bool quiet = resident->stopper == NULL || atomic_load(&resident->stopper->finding) == QUIET;
+    if (atomic_load(&interp->hidden) == ISLES_UNUSED && isles_now() > deadline) {
+        quiet = false;
+    }
     int status = quiet ? isles__gate_close(interp) : ISLES_BUSY;
     if (status == ISLES_OK || status == ISLES_NOT_FOUND || interp->state == NULL) {
         return 0; /* or others are at it: end_late() */
@@ -269,6 +282,7 @@ isles__exit(int64_t grace)
     }
     isles_registry_exit_begin();
     isles_queues_exit();
+    isles__stock_exit();
     wait_created();
     struct resident *list = residents();
     if (!wait_settled(list, grace)) {
@@ -279,8 +293,10 @@ isles__exit(int64_t grace)
         }
     }
     int result = 0;
+    int64_t deadline = isles_now() + UNUSED;
     for (struct resident *p = list; p != NULL; p = p->next) {
-        result |= end_resident(p, idents); /* neither list nor stoppers are freed: it is the end */
+        /* Neither list nor stoppers are freed: it is the end. */
+        result |= end_resident(p, deadline, idents);
     }
     for (struct resident *p = list; p != NULL; p = p->next) {
         result |= p->left ? 0 : end_late(p, idents);

@@ -14,6 +14,7 @@
 #include "local.h"
 #include "private.h"
 #include "signals.h"
+#include "stock.h"
 
 /* ---- passes ---- */
 
@@ -28,13 +29,28 @@ current_thread(void)
     return thread;
 }
 
+/* As Py_BEGIN_ALLOW_THREADS, for the stock's thread too, which comes from no interpreter. */
+static PyThreadState *
+let_go(void)
+{
+    return PyThreadState_GetUnchecked() ? PyEval_SaveThread() : NULL;
+}
+
+static void
+take_back(PyThreadState *ts)
+{
+    if (ts != NULL) {
+        PyEval_RestoreThread(ts);
+    }
+}
+
 /* The thread state that this OS thread left suspended in an interpreter, or the current one. */
 static PyThreadState *
 suspended(const struct isles_thread *thread, PyThreadState *current, const void *state)
 {
     PyThreadState *ts = current;
     const struct isles_pass *pass = thread->top;
-    while (PyThreadState_GetInterpreter(ts) != state) {
+    while (ts == NULL || PyThreadState_GetInterpreter(ts) != state) {
         if (pass == NULL) {
             return NULL;
         }
@@ -70,6 +86,22 @@ moved(struct isles_thread *thread, const struct isles_interp *interp)
     }
 }
 
+/* Goes back to where the thread came from.  The stock's thread came from nowhere, and keeps
+ * nothing: what PyGILState_Ensure finds on a thread is the last thread state that was current
+ * there, and CPython goes wrong if that is freed by another thread. */
+static void
+go_back(struct isles_thread *thread, struct isles_interp *interp, PyThreadState *from)
+{
+    PyThreadState *ts = PyThreadState_GetUnchecked();
+    if (from != NULL || ts == NULL) {
+        PyThreadState_Swap(from);
+        return;
+    }
+    PyThreadState_Clear(ts);
+    isles_seat_drop(thread, interp);
+    PyThreadState_DeleteCurrent();
+}
+
 static void
 pass_push(struct isles_pass *pass, struct isles_interp *interp, struct isles_thread *thread,
           PyThreadState *from, PyThreadState *ts)
@@ -100,10 +132,10 @@ pass_pop(struct isles_pass *pass)
         (void)!write(2, text, sizeof(text) - 1);
         _exit(1);
     }
-    if (pass->ts != pass->from) {
-        PyThreadState_Swap(pass->from);
-    }
     struct isles_thread *thread = pass->thread;
+    if (pass->ts != pass->from) {
+        go_back(thread, pass->interp, pass->from);
+    }
     thread->top = pass->below;
     thread->depth--;
     moved(thread, pass->below ? pass->below->interp : NULL);
@@ -164,10 +196,9 @@ begin(int (*leave_idle)(struct isles_interp *, struct isles_thread *), struct is
 {
     int status = leave_idle(interp, thread);
     for (int looks = 0; status == ISLES_SETTLING && looks < SETTLING_LOOKS; looks++) {
-        /* It may need our GIL to get out. */
-        Py_BEGIN_ALLOW_THREADS
-            isles_sleep(SETTLING_LOOK_EVERY);
-        Py_END_ALLOW_THREADS
+        PyThreadState *mine = let_go(); /* it may need our GIL to get out */
+        isles_sleep(SETTLING_LOOK_EVERY);
+        take_back(mine);
         status = leave_idle(interp, thread);
     }
     return status == ISLES_SETTLING ? ISLES_BUSY : status;
@@ -183,7 +214,7 @@ enter(struct isles_pass *pass, struct isles_interp *interp, bool settles)
     if (thread->depth >= ISLES_DEPTH_MAX) {
         return ISLES_TOO_DEEP;
     }
-    PyThreadState *from = PyThreadState_Get();
+    PyThreadState *from = PyThreadState_GetUnchecked();
     PyThreadState *ts = suspended(thread, from, interp->state);
     pass->begun = ts == NULL;
     if (ts == NULL) {
@@ -384,9 +415,9 @@ register_new(PyThreadState *ts, struct isles_thread *thread, const struct isles_
 static PyStatus
 new_interpreter(struct isles_thread *thread, PyThreadState **ts, const PyInterpreterConfig *config)
 {
-    Py_BEGIN_ALLOW_THREADS
-        isles_registry_make_alone(thread);
-    Py_END_ALLOW_THREADS
+    PyThreadState *mine = let_go();
+    isles_registry_make_alone(thread);
+    take_back(mine);
     PyStatus made = Py_NewInterpreterFromConfig(ts, config);
     isles_registry_made(thread);
     return made;
@@ -400,9 +431,17 @@ new_interpreter(struct isles_thread *Py_UNUSED(thread), PyThreadState **ts,
 }
 #endif
 
-int
-isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
-                   struct isles_interp **out, const char **why)
+static void
+give_out(struct isles_interp *interp, bool owned, enum isles_hidden hidden)
+{
+    interp->owned = owned;
+    atomic_store(&interp->holders, owned); /* the caller's, until an Interpreter has one */
+    atomic_store(&interp->hidden, hidden);
+}
+
+static int
+create(bool isolated, bool owned, enum isles_hidden hidden, const struct isles_message *setting,
+       struct isles_interp **out, const char **why)
 {
     struct isles_thread *thread = current_thread();
     if (thread == NULL) {
@@ -411,7 +450,7 @@ isles__gate_create(bool isolated, bool owned, const struct isles_message *settin
     if (!isles_registry_create_begin()) {
         return ISLES_EXITING;
     }
-    PyThreadState *from = PyThreadState_Get(), *ts = NULL;
+    PyThreadState *from = PyThreadState_GetUnchecked(), *ts = NULL;
     PyStatus made = new_interpreter(thread, &ts, isolated ? &isolated_config : &shared_config);
     *why = PyStatus_Exception(made) ? made.err_msg : NULL;
     if (ts == NULL) {
@@ -422,14 +461,53 @@ isles__gate_create(bool isolated, bool owned, const struct isles_message *settin
     if (status < 0) {
         Py_EndInterpreter(ts);
     }
-    PyThreadState_Swap(from);
+    go_back(thread, *out, from);
     if (status == 0) {
-        (*out)->owned = owned;
-        atomic_store(&(*out)->holders, owned); /* the caller's, until an Interpreter has one */
+        give_out(*out, owned, hidden);
         (*out)->own_gil = isolated;
         isles_interp_close_cancel(*out); /* ENDING -> IDLE: open for everybody */
     }
     isles_registry_create_end();
+    return status;
+}
+
+int
+isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
+                   struct isles_interp **out, const char **why)
+{
+    return create(isolated, owned, ISLES_SHOWN, setting, out, why);
+}
+
+/* ---- the stock ---- */
+
+int
+isles__gate_create_hidden(const struct isles_message *setting, struct isles_interp **out,
+                          const char **why)
+{
+    return create(true, false, ISLES_UNUSED, setting, out, why);
+}
+
+int
+isles__gate_shelve(struct isles_interp *interp)
+{
+    struct isles_thread *thread = current_thread();
+    int status = thread ? begin(isles_interp_close_begin, interp, thread) : ISLES_NO_MEMORY;
+    if (status == 0) {
+        isles_interp_shelve(interp);
+    }
+    return status;
+}
+
+int
+isles__gate_unshelve(struct isles_interp *interp, bool owned)
+{
+    struct isles_thread *thread = current_thread();
+    int status = thread ? isles_interp_unshelve(interp, thread) : ISLES_NO_MEMORY;
+    if (status == 0) {
+        give_out(interp, owned, ISLES_SHOWN);
+        isles_interp_close_cancel(interp);
+        settle_late(interp);
+    }
     return status;
 }
 
@@ -470,12 +548,11 @@ static void
 wait_for_pins(struct isles_interp *interp)
 {
     if (atomic_load(&interp->pins) > 0) {
-        /* A visitor may need either GIL to get out. */
-        Py_BEGIN_ALLOW_THREADS
-            while (atomic_load(&interp->pins) > 0) {
-                isles_sleep(100000);
-            }
-        Py_END_ALLOW_THREADS
+        PyThreadState *mine = let_go(); /* a visitor may need either GIL to get out */
+        while (atomic_load(&interp->pins) > 0) {
+            isles_sleep(100000);
+        }
+        take_back(mine);
     }
 }
 
@@ -566,11 +643,74 @@ finish_close(struct isles_pass *pass)
     settle_late(interp);
 }
 
+/* Ends what has just become ENDING.  THREADS_ALIVE or NO_MEMORY: it still is. */
+static int
+end_begun(struct isles_interp *interp, struct isles_thread *thread, PyThreadState *from)
+{
+    PyThreadState *ts = seat(thread, interp);
+    if (ts == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    wait_for_pins(interp);
+    struct isles_pass pass;
+    pass_push(&pass, interp, thread, from, ts);
+    int status = wind_down(interp, ts);
+    if (status < 0) {
+        if (atomic_load(&interp->hidden) == ISLES_CLOSED) {
+            PyErr_SetString(PyExc_RuntimeError, "isles: a thread of an interpreter that was closed "
+                                                "does not end: it stays until the process exits");
+            PyErr_WriteUnraisable(NULL);
+        }
+        pass_pop(&pass);
+        return status;
+    }
+    finish_close(&pass);
+    return ISLES_OK;
+}
+
+/* Leaves what has just become ENDING to the stock's thread, which will find nothing to complain of.
+ */
+static bool
+end_later(struct isles_interp *interp)
+{
+    if (!interp->own_gil || atomic_load(&interp->visited)
+        || atomic_load(&interp->hidden) != ISLES_SHOWN || !isles__stock_reserve()) {
+        return false;
+    }
+    if (threads_alive(interp, NULL)) {
+        isles__stock_unreserve();
+        return false;
+    }
+    isles_queues_sweep(interp->id);
+    atomic_store(&interp->hidden, ISLES_CLOSED);
+    isles__stock_end(interp);
+    return true;
+}
+
+void
+isles__gate_close_shelved(struct isles_interp *interp)
+{
+    struct isles_thread *thread = current_thread();
+    if (thread != NULL && isles_interp_unshelve(interp, thread) == 0
+        && end_begun(interp, thread, PyThreadState_GetUnchecked()) < 0) {
+        isles_interp_shelve(interp); /* until the exit */
+    }
+}
+
+void
+isles__gate_take_back(struct isles_interp *interp)
+{
+    struct isles_thread *thread = current_thread();
+    if (thread != NULL && isles_interp_unshelve(interp, thread) == 0) {
+        isles_interp_close_cancel(interp);
+    }
+}
+
 int
 isles__gate_close(struct isles_interp *interp)
 {
     struct isles_thread *thread = current_thread();
-    PyThreadState *from = PyThreadState_Get();
+    PyThreadState *from = PyThreadState_GetUnchecked();
     if (thread == NULL) {
         return ISLES_NO_MEMORY;
     }
@@ -580,33 +720,22 @@ isles__gate_close(struct isles_interp *interp)
     if (!interp->ours) {
         return ISLES_UNRECOGNIZED;
     }
-    if (PyThreadState_GetInterpreter(from) == interp->state) {
+    if (from != NULL && PyThreadState_GetInterpreter(from) == interp->state) {
         return ISLES_IS_CURRENT;
     }
     if (suspended(thread, from, interp->state)) {
         return ISLES_BUSY; /* beneath us */
     }
     int status = begin(isles_interp_close_begin, interp, thread);
-    if (status < 0) {
+    if (status < 0 || end_later(interp)) {
         return status;
     }
-    PyThreadState *ts = seat(thread, interp);
-    if (ts == NULL) {
-        isles_interp_close_cancel(interp);
-        return ISLES_NO_MEMORY;
-    }
-    wait_for_pins(interp);
-    struct isles_pass pass;
-    pass_push(&pass, interp, thread, from, ts);
-    status = wind_down(interp, ts);
+    status = end_begun(interp, thread, from);
     if (status < 0) {
-        pass_pop(&pass);
         isles_interp_close_cancel(interp);
         settle_late(interp);
-        return status;
     }
-    finish_close(&pass);
-    return ISLES_OK;
+    return status;
 }
 
 /* Goes on with what finish_close parked, if it did. */
@@ -622,7 +751,7 @@ reclaim(struct isles_interp *interp, struct isles_thread *thread)
         return;
     }
     struct isles_pass pass;
-    pass_push(&pass, interp, thread, PyThreadState_Get(), ts);
+    pass_push(&pass, interp, thread, PyThreadState_GetUnchecked(), ts);
     finish_close(&pass);
 }
 
@@ -644,7 +773,8 @@ isles__gate_settle(struct isles_interp *interp)
 {
     struct isles_thread *thread = current_thread();
     struct isles_pass pass;
-    PyObject *error = PyErr_GetRaisedException();
+    bool anywhere = PyThreadState_GetUnchecked() != NULL;
+    PyObject *error = anywhere ? PyErr_GetRaisedException() : NULL;
     int status = thread ? enter(&pass, interp, true) : ISLES_NO_MEMORY;
     if (status == 0) {
         isles__gate_leave(&pass);
@@ -655,5 +785,7 @@ isles__gate_settle(struct isles_interp *interp)
     } else if (thread != NULL) {
         reclaim(interp, thread);
     }
-    PyErr_SetRaisedException(error);
+    if (anywhere) {
+        PyErr_SetRaisedException(error);
+    }
 }

@@ -40,8 +40,23 @@ void isles__gate_leave(struct isles_pass *pass);
 int isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
                        struct isles_interp **out, const char **why);
 
+/* What stock.c needs.  On any thread, also in no interpreter.
+ *
+ * create_hidden: an isolated one that is shown to nobody; shelve: so that nobody can enter; then
+ * unshelve gives it out, as isles__gate_create does; close_shelved ends one that was closed.
+ * 0 or a status; NOT_FOUND: somebody else took it. */
+int isles__gate_create_hidden(const struct isles_message *setting, struct isles_interp **out,
+                              const char **why);
+int isles__gate_shelve(struct isles_interp *interp);
+int isles__gate_unshelve(struct isles_interp *interp, bool owned);
+void isles__gate_close_shelved(struct isles_interp *interp);
+
+/* At exit: what is shelved is idle again, for isles__gate_close. */
+void isles__gate_take_back(struct isles_interp *interp);
+
 /* Ends an interpreter: waits for its non-daemon threads, runs its atexit callbacks, frees all
- * kept thread states.  Extension modules' own threads get half a second to leave.  0 or a status:
+ * kept thread states.  Extension modules' own threads get half a second to leave.  With a stock,
+ * its thread does that, if nothing speaks against it.  0 or a status:
  * IS_CURRENT, IS_MAIN, UNRECOGNIZED, BUSY, NOT_FOUND, THREADS_ALIVE, FORKED. */
 int isles__gate_close(struct isles_interp *interp);
 

@@ -51,7 +51,7 @@ isles__id_existing(const struct isles_state *state, int64_t id, struct isles_int
     bool may_be_new = whence == WHENCE_CAPI && isles_registry_creating() > 0;
     struct isles_interp *found = isles_registry_find(id);
     int status = ISLES_OK;
-    if (found != NULL && isles_interp_has_ended(found)) {
+    if (found != NULL && !isles_interp_is_shown(found, state->here)) {
         status = found->forked ? ISLES_FORKED : ISLES_NOT_FOUND;
         isles_interp_unref(found);
     } else if (found == NULL && (whence < 0 || may_be_new)) {

@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "ids.h"
 #include "private.h"
+#include "stock.h"
 
 typedef struct {
     PyObject_HEAD PyObject *weakrefs;
@@ -124,9 +125,8 @@ interp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* ---- create ---- */
 
-/* What the new interpreter is to have: the strings of sys.path, and the rules. */
-static int
-put_setting(const struct isles_state *state, PyObject *rules, struct isles_message *message)
+int
+isles__put_setting(const struct isles_state *state, PyObject *rules, struct isles_message *message)
 {
     PyObject *path = PySys_GetObject("path"); /* borrowed */
     PyObject *strings = PyList_New(0);
@@ -151,11 +151,14 @@ put_setting(const struct isles_state *state, PyObject *rules, struct isles_messa
 struct isles_interp *
 isles__create(const struct isles_state *state, bool isolated, PyObject *rules, bool owned)
 {
+    struct isles_interp *interp = NULL;
+    if (isolated && (isles__stock_take(state, rules, owned, &interp) < 0 || interp != NULL)) {
+        return interp;
+    }
     struct isles_message setting;
     isles_message_init(&setting);
-    struct isles_interp *interp = NULL;
     const char *why = NULL;
-    if (put_setting(state, rules, &setting) < 0) {
+    if (isles__put_setting(state, rules, &setting) < 0) {
         isles_message_fini(&setting);
         return NULL;
     }

@@ -12,6 +12,7 @@
 #include "views.h"
 #include "private.h"
 #include "queues.h"
+#include "stock.h"
 
 struct isles_state *
 isles__state_of_module(PyObject *module)
@@ -93,14 +94,14 @@ destroy(PyObject *module, PyObject *object)
 
 /* Whether an id of the runtime's list is to be shown: not those that are just made or just end. */
 static bool
-is_listed(int64_t id)
+is_listed(const struct isles_state *state, int64_t id)
 {
     bool may_be_new = isles_registry_creating() > 0; /* asked before the registry: its header */
     struct isles_interp *interp = isles_registry_find(id);
     if (interp == NULL) {
         return !(may_be_new && isles__private_whence(id) == WHENCE_CAPI);
     }
-    bool listed = !isles_interp_has_ended(interp);
+    bool listed = isles_interp_is_shown(interp, state->here);
     isles_interp_unref(interp);
     return listed;
 }
@@ -118,12 +119,13 @@ list_all(PyObject *module, PyObject *Py_UNUSED(ignored))
     if (isles__private_ids(&ids, &count) < 0) {
         return PyErr_NoMemory();
     }
+    const struct isles_state *state = isles__state_of_module(module);
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        if (!is_listed(ids[i])) {
+        if (!is_listed(state, ids[i])) {
             continue;
         }
-        PyObject *id = isles__id_new(isles__state_of_module(module), ids[i]);
+        PyObject *id = isles__id_new(state, ids[i]);
         if (id == NULL || PyList_Append(list, id) < 0) {
             Py_CLEAR(list);
         }
@@ -404,6 +406,52 @@ at_exit(PyObject *Py_UNUSED(module), PyObject *grace)
     return isles__exit((int64_t)(seconds * 1e9));
 }
 
+PyDoc_STRVAR(stock_set_doc, "_stock_set(count, modules, rules, /)\n--\n\n"
+                            "Set the warm stock: isles.warm().");
+
+static PyObject *
+stock_set(PyObject *module, PyObject *args)
+{
+    int count;
+    PyObject *modules, *rules;
+    if (!PyArg_ParseTuple(args, "iO!O:_stock_set", &count, &PyList_Type, &modules, &rules)) {
+        return NULL;
+    }
+    if (isles__stock_set(isles__state_of_module(module), count, rules, modules) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stock_state_doc, "_stock_state()\n--\n\n"
+                              "How many are ready, and whether there is more to do: isles.warm().");
+
+static PyObject *
+stock_state(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    return isles__stock_state(isles__state_of_module(module));
+}
+
+PyDoc_STRVAR(stock_hold_doc, "_stock_hold()\n--\n\n"
+                             "Have the thread of the stock pause, for a fork.");
+
+static PyObject *
+stock_hold(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    isles__stock_hold();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stock_release_doc, "_stock_release()\n--\n\n"
+                                "Have it go on.");
+
+static PyObject *
+stock_release(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    isles__stock_release();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
     {"destroy", destroy, METH_O, destroy_doc},
@@ -422,6 +470,10 @@ static PyMethodDef functions[] = {
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
     {"_exit", at_exit, METH_O, exit_doc},
+    {"_stock_set", stock_set, METH_VARARGS, stock_set_doc},
+    {"_stock_state", stock_state, METH_NOARGS, stock_state_doc},
+    {"_stock_hold", stock_hold, METH_NOARGS, stock_hold_doc},
+    {"_stock_release", stock_release, METH_NOARGS, stock_release_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -34,6 +34,9 @@ int isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(vo
  * 0 or ISLES_NO_MEMORY. */
 int isles_thread_detached(void *(*body)(void *), void *arg);
 
+/* Lets the calling thread, and those that it starts, run only when there is time to spare. */
+void isles_thread_lower_priority(void);
+
 /* Whether this is the thread that the process started with. */
 bool isles_is_main_thread(void);
 

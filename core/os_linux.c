@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -74,6 +75,13 @@ isles_thread_detached(void *(*body)(void *), void *arg)
     }
     pthread_detach(thread);
     return ISLES_OK;
+}
+
+/* Not the lowest: what it holds for a moment, others may wait for. */
+void
+isles_thread_lower_priority(void)
+{
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 5);
 }
 
 bool

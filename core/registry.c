@@ -27,17 +27,18 @@ static struct isles_thread *exiting_thread; /* written before `exiting` */
 static _Thread_local struct isles_thread *self;
 
 /* Never dereferenced. */
-static struct isles_thread settling_mark, ending_mark, ended_mark, parked_mark;
+static struct isles_thread settling_mark, ending_mark, ended_mark, parked_mark, shelved_mark;
 #define SETTLING (&settling_mark)
 #define ENDING (&ending_mark)
 #define ENDED (&ended_mark)
 #define PARKED (&parked_mark)
+#define SHELVED (&shelved_mark)
 
 /* For everybody but who closes it. */
 static bool
 is_over(const struct isles_thread *runner)
 {
-    return runner == ENDING || runner == PARKED || runner == ENDED;
+    return runner == ENDING || runner == PARKED || runner == SHELVED || runner == ENDED;
 }
 
 /* Under the lock. */
@@ -488,6 +489,29 @@ isles_interp_reclaim_begin(struct isles_interp *interp)
 }
 
 void
+isles_interp_shelve(struct isles_interp *interp)
+{
+    set_runner_ident(interp, 0);
+    atomic_store(&interp->runner, SHELVED);
+}
+
+int
+isles_interp_unshelve(struct isles_interp *interp, const struct isles_thread *thread)
+{
+    struct isles_thread *found = SHELVED;
+    if (!atomic_compare_exchange_strong(&interp->runner, &found, ENDING)) {
+        return ISLES_NOT_FOUND;
+    }
+    /* After the change, as in begin(). */
+    if (refused_by_exit()) {
+        isles_interp_shelve(interp);
+        return ISLES_EXITING;
+    }
+    set_runner_ident(interp, thread->ident);
+    return ISLES_OK;
+}
+
+void
 isles_interp_abandon(struct isles_interp *interp)
 {
     atomic_store(&interp->runner, ENDED);
@@ -547,6 +571,13 @@ isles_interp_has_ended(struct isles_interp *interp)
 {
     struct isles_thread *found = atomic_load_explicit(&interp->runner, memory_order_acquire);
     return is_over(found);
+}
+
+bool
+isles_interp_is_shown(struct isles_interp *interp, const struct isles_interp *here)
+{
+    bool hidden = atomic_load(&interp->hidden) != ISLES_SHOWN && interp != here;
+    return !hidden && !isles_interp_has_ended(interp);
 }
 
 /* ---- stays that are to be interrupted ---- */
@@ -730,6 +761,24 @@ isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, void *t
     isles_mutex_unlock(&lock);
     thread->entries[interp->slot] = (struct isles_thread_entry){.id = interp->id, .seat = seat};
     return ISLES_OK;
+}
+
+void
+isles_seat_drop(struct isles_thread *thread, struct isles_interp *interp)
+{
+    if (isles_seat_find(thread, interp) == NULL) {
+        return;
+    }
+    struct isles_thread_entry *entry = &thread->entries[interp->slot];
+    isles_mutex_lock(&lock);
+    struct isles_seat **link = &interp->seats;
+    while (*link != entry->seat) {
+        link = &(*link)->next;
+    }
+    *link = entry->seat->next;
+    isles_mutex_unlock(&lock);
+    free(entry->seat);
+    *entry = (struct isles_thread_entry){0};
 }
 
 static struct isles_seat *

@@ -1,7 +1,7 @@
 /* The process-wide registry: which interpreters isles knows, who is inside, and which thread
  * states are kept for them.  docs/design/lifetime.md draws the states.
  *
- * An interpreter is in one of six states, all in one atomic word, `runner`:
+ * An interpreter is in one of seven states, all in one atomic word, `runner`:
  *
  *     IDLE     NULL         nobody is inside
  *     RUNNING  a thread     that OS thread entered it through the gate
@@ -9,6 +9,7 @@
  *                           whoever wants in waits for that moment to be over
  *     ENDING   a sentinel   somebody closes it; nobody else may enter
  *     PARKED   a sentinel   ended for everybody, but others still use memory that it lent
+ *     SHELVED  a sentinel   in the stock: not yet given to anybody, or closed and to be ended soon
  *     ENDED    a sentinel   gone; the struct stays until the last reference
  *
  * IDLE -> RUNNING -> IDLE    by the entering thread: isles_interp_begin, isles_interp_finish
@@ -18,6 +19,8 @@
  * ENDING -> ENDED            by the same: isles_interp_close_commit
  * ENDING -> PARKED           by the same: isles_interp_close_park
  * PARKED -> ENDING           by who returns the last of that memory: isles_interp_reclaim_begin
+ * ENDING -> SHELVED          by the same: isles_interp_shelve
+ * SHELVED -> ENDING          by who takes it from there: isles_interp_unshelve
  * any -> ENDED               in a forked child, and at exit for what can't be stopped
  *
  * Whoever moved it out of IDLE owns `state` and `local` until it moves it back.
@@ -51,14 +54,17 @@ struct isles_seat {
     struct isles_seat *next;
 };
 
+enum isles_hidden { ISLES_SHOWN, ISLES_UNUSED, ISLES_CLOSED };
+
 struct isles_interp {
     int64_t id;
-    bool ours;             /* made by isles; otherwise main or somebody else's that loaded isles */
-    bool own_gil;          /* has a GIL of its own; set before others see it */
-    bool forked;           /* stayed behind in the parent process */
-    bool owned;            /* ends when the last holder goes; set once, before others see it */
-    _Atomic(void *) state; /* PyInterpreterState *; NULL once ended */
-    void *local;           /* what the binding keeps in it; touched under its GIL only */
+    bool ours;    /* made by isles; otherwise main or somebody else's that loaded isles */
+    bool own_gil; /* has a GIL of its own; set before others see it */
+    bool forked;  /* stayed behind in the parent process */
+    bool owned;   /* ends when the last holder goes; set once, before others see it */
+    _Atomic(enum isles_hidden) hidden; /* the stock's: shown to nobody but itself */
+    _Atomic(void *) state;             /* PyInterpreterState *; NULL once ended */
+    void *local; /* what the binding keeps in it; touched under its GIL only */
     _Atomic(struct isles_thread *) runner;
     atomic_ulong
         runner_ident;         /* Python's ident of who is inside, or ends it; just after `runner` */
@@ -77,8 +83,9 @@ struct isles_interp {
     atomic_long lent;            /* blocks that others use: block.h */
     _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
     struct isles_seat *seats;               /* registry lock */
-    uint32_t slot;             /* index into each thread's table; given back at the end */
-    struct isles_interp *next; /* registry lock */
+    uint32_t slot;                     /* index into each thread's table; given back at the end */
+    struct isles_interp *next;         /* registry lock */
+    struct isles_interp *next_shelved; /* the stock's */
 };
 
 struct isles_thread_entry {
@@ -163,6 +170,8 @@ void isles_interp_close_cancel(struct isles_interp *interp);
 void isles_interp_close_commit(struct isles_interp *interp);
 void isles_interp_close_park(struct isles_interp *interp);
 int isles_interp_reclaim_begin(struct isles_interp *interp);
+void isles_interp_shelve(struct isles_interp *interp);
+int isles_interp_unshelve(struct isles_interp *interp, const struct isles_thread *thread);
 
 /* ENDED, whatever it was: the process leaves it behind. */
 void isles_interp_abandon(struct isles_interp *interp);
@@ -202,6 +211,9 @@ void isles_interp_wind_down(struct isles_interp *interp, bool winding_down);
 bool isles_interp_is_running(struct isles_interp *interp);
 bool isles_interp_has_ended(struct isles_interp *interp);
 
+/* Whether those in the interpreter `here` may see it: neither ended nor hidden. */
+bool isles_interp_is_shown(struct isles_interp *interp, const struct isles_interp *here);
+
 /* The kept thread state, or NULL. */
 void *isles_seat_find(const struct isles_thread *thread, const struct isles_interp *interp);
 
@@ -211,6 +223,9 @@ int isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, voi
 /* Takes the seats of ended threads, or all, off the list; the caller frees each with free(). */
 struct isles_seat *isles_seats_take_orphans(struct isles_interp *interp);
 struct isles_seat *isles_seats_take_all(struct isles_interp *interp);
+
+/* Takes this thread's seat off the list and frees it; the thread state stays. */
+void isles_seat_drop(struct isles_thread *thread, struct isles_interp *interp);
 
 /* Whether `ts` is a kept one. */
 bool isles_seat_is_kept(struct isles_interp *interp, const void *ts);

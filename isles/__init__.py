@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from isles._extensions import Extension, Policy, set_default_extensions
+    from isles._stock import warm
     from isles.futures import InterpreterPoolExecutor
     from isles.queues import (
         UNBOUND,
@@ -74,6 +75,7 @@ __all__ = [
     "list_all",
     "set_default_extensions",
     "wait",
+    "warm",
 ]
 
 __version__ = "0.1.0"
@@ -102,6 +104,8 @@ _LAZY = frozenset(
 def __getattr__(name: str) -> Any:
     if name == "set_default_extensions":
         from isles import _extensions as module
+    elif name == "warm":
+        from isles import _stock as module
     elif name == "InterpreterPoolExecutor":
         from isles import futures as module
     elif name in _LAZY:
@@ -268,7 +272,8 @@ def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interp
     None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
-    Takes some milliseconds.  Raises InterpreterError; ValueError or TypeError for another policy.
+    Takes some milliseconds, or microseconds from a stock: warm().  Raises InterpreterError;
+    ValueError or TypeError for another policy.
     Any thread.
     """
     return Interpreter._create(isolated=isolated, extensions=_rules(extensions))

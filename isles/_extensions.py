@@ -82,6 +82,8 @@ def set_default_extensions(policy: Policy) -> None:
     """
     global _default
     _default = rules(policy)
+    if "isles._stock" in sys.modules:
+        sys.modules["isles._stock"].follow()
 
 
 def loaded() -> list[Extension]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import _queue
 import _thread
+import contextlib
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -24,7 +26,7 @@ from itertools import batched, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import isles
-from isles import _tasks
+from isles import _interpreters, _tasks
 
 if TYPE_CHECKING:
     from isles._extensions import Policy
@@ -89,6 +91,9 @@ class _Future(_base.Future):
     _done_callbacks: Any = ()
     _waiting: list[Any] | None = None
 
+    # Whose task it is while that is in the interpreter, or just before or after; under the lock.
+    worker: _Worker | None = None
+
     def __init__(self) -> None:
         self._condition: Any = _Condition()
 
@@ -108,6 +113,7 @@ class _Future(_base.Future):
     def finish(self, result: Any) -> None:
         """As set_result(), for who runs it; does nothing if it has been given up."""
         with self._condition:
+            self.worker = None
             if self._state != _base.RUNNING:
                 return
             self._result = result
@@ -120,6 +126,8 @@ class _Future(_base.Future):
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def fail(self, error: BaseException) -> None:
+        with self._condition:
+            self.worker = None
         try:
             self.set_exception(error)
         except futures.InvalidStateError:
@@ -155,9 +163,12 @@ class _Setup(NamedTuple):
     def make(self) -> isles.Interpreter:
         return isles.create(isolated=self.isolated, extensions=self.extensions)
 
-    def prepare(self, interp: isles.Interpreter) -> None:
+    def load(self, interp: isles.Interpreter) -> None:
         if self.preload:
             interp.call(_tasks.preload, self.preload)
+
+    def prepare(self, interp: isles.Interpreter) -> None:
+        self.load(interp)
         if self.initializer is not None:
             interp.call(_tasks.initialize, self.initializer, *self.initargs)
 
@@ -186,6 +197,7 @@ class _Crew:
         self.threads: set[threading.Thread] = set()
         self.growing = True  # there may be more workers
         self.submitted = 0  # while growing
+        self.keeper = _Keeper(self) if self.max_tasks else None
 
     def submit(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any] | None) -> _Future:
         future = _Future()
@@ -214,6 +226,8 @@ class _Crew:
         with self.lock:
             self.refusal = refusal
         self.queue.put(None)
+        if self.keeper is not None:
+            self.keeper.jobs.put(None)
 
     def drain(self) -> Iterator[_Future]:
         """Take all tasks from the queue."""
@@ -262,6 +276,85 @@ def _broken() -> Exception:
     return BrokenInterpreterPool("an initializer failed, the pool is not usable any more")
 
 
+class _Keeper:
+    """For interpreters that are replaced: a thread that has one ready, and ends the old ones.
+
+    It imports what is to be preloaded; the initializer, which may take something that there is only
+    once for each worker, is for the worker to call.
+    """
+
+    WAITING = 2  # to be ended, at most
+
+    def __init__(self, crew: _Crew) -> None:
+        self.crew = crew
+        self.jobs: _queue.SimpleQueue[isles.Interpreter | bool | None] = _queue.SimpleQueue()
+        self.spare: deque[tuple[isles.Interpreter, Any]] = deque()
+        self.thread: threading.Thread | None = None
+
+    def take(self) -> isles.Interpreter | None:
+        """Return the spare one if it is as a new one would be, and have another one made."""
+        self.begin()
+        self.jobs.put(True)
+        with contextlib.suppress(IndexError):
+            interp, made_with = self.spare.popleft()
+            if made_with == _surroundings():
+                return interp
+            self.end(interp)
+        return None
+
+    def begin(self) -> None:
+        crew = self.crew
+        with crew.lock:
+            if self.thread is None and crew.refusal is None:
+                self.thread = threading.Thread(target=self.work, name=f"{crew.prefix}_spare")
+                self.thread.start()
+                crew.threads.add(self.thread)
+
+    def end(self, interp: isles.Interpreter) -> None:
+        if self.thread is not None and self.jobs.qsize() < self.WAITING:
+            self.jobs.put(interp)
+        else:
+            _close(interp)
+
+    def work(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            if job is not True:
+                _close(job)
+            elif not self.spare and self.crew.refusal is None:
+                self.make()
+            job = None
+        self.jobs.put(None)  # those who are late do without
+        while self.spare:
+            _close(self.spare.popleft()[0])
+        while not self.jobs.empty():
+            if isinstance(job := self.jobs.get(), isles.Interpreter):
+                _close(job)
+
+    def make(self) -> None:
+        made_with = _surroundings()
+        interp = None
+        try:
+            interp = self.crew.setup.make()
+            self.crew.setup.load(interp)
+        except (Exception, SystemExit):
+            if interp is not None:
+                _close(interp)  # who needs one meets it, if it is still so
+        else:
+            self.spare.append((interp, made_with))
+
+
+def _surroundings() -> Any:
+    """What a new interpreter takes over from this one and the process."""
+    return sys.path.copy(), dict(os.environ)
+
+
+def _close(interp: isles.Interpreter) -> None:
+    try:
+        interp.close()
+    except (isles.InterpreterError, SystemExit):
+        pass  # somebody was faster, or the process ends
+
+
 class _Worker:
     """A thread that owns an interpreter.  Only that thread writes here."""
 
@@ -287,12 +380,14 @@ class _Worker:
             self.serve()
         finally:
             self.crew.queue.put(None)
+            if self.crew.keeper is not None:
+                self.crew.keeper.jobs.put(None)
             self.retire()
 
     def renew(self) -> None:
         """Make an interpreter; raises what create() does, and BrokenInterpreterPool."""
-        setup = self.crew.setup
-        self.interp = interp = setup.make()
+        setup, keeper = self.crew.setup, self.crew.keeper
+        self.interp = interp = (keeper.take() if keeper else None) or setup.make()
         try:
             setup.prepare(interp)
         except BaseException:
@@ -307,11 +402,14 @@ class _Worker:
 
     def retire(self) -> None:
         interp, self.interp = self.interp, None
-        try:
-            if interp is not None:
-                interp.close()
-        except (isles.InterpreterError, SystemExit):
-            pass  # somebody was faster, or the process ends
+        if interp is not None:
+            _close(interp)
+
+    def replace(self) -> None:
+        """As retire(), but the next task is not to wait for it."""
+        interp, self.interp = self.interp, None
+        if interp is not None and self.crew.keeper is not None:
+            self.crew.keeper.end(interp)
 
     def serve(self) -> None:
         """Do tasks until there are to be no more.  Every line here counts."""
@@ -330,6 +428,7 @@ class _Worker:
             with future._condition:
                 if future._state == _base.PENDING:
                     future._state = _base.RUNNING
+                    future.worker = self
             if future._state != _base.RUNNING:
                 self.skipped += 1
                 future.set_running_or_notify_cancel()
@@ -350,7 +449,7 @@ class _Worker:
             if self.left:
                 self.left -= 1
                 if not self.left:
-                    self.retire()
+                    self.replace()
 
     def wait(self) -> Any:
         self.idle_since = start = time.monotonic()
@@ -378,6 +477,16 @@ class _Worker:
         else:
             self.tasks += 1
             task[0].finish(result)
+
+    def interrupt(self, exc: BaseException | type[BaseException]) -> bool:
+        """Of what this thread runs in the interpreter; False if it is not there."""
+        interp = self.interp
+        try:
+            return interp is not None and _interpreters.interrupt(
+                interp.id, exc, self.thread.ident or 0
+            )
+        except isles.InterpreterNotFoundError:
+            return False
 
     def has_interpreter(self) -> bool:
         try:
@@ -426,7 +535,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
     preload: names of modules that are imported in each new interpreter, before the initializer and
     with the same consequences.
     isolated, extensions: as for isles.create().
-    max_tasks_per_child: an interpreter is replaced after so many tasks (a chunk of map() is one).
+    max_tasks_per_child: an interpreter is replaced after so many tasks (a chunk of map() is one); a
+    spare one is kept ready meanwhile, with what is to be preloaded.
 
     An interpreter that somebody else closed is replaced.  Tasks that still wait or run when the
     process exits get less than a second to end.  In a child process made by fork the executor
@@ -562,6 +672,29 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         flow.add(buffersize)
         # The iterator keeps the executor only if it has something more to submit.
         return _results(flow, deadline, chunksize > 1, self if buffersize else None)
+
+    def interrupt(
+        self,
+        future: futures.Future[Any],
+        exc: BaseException | type[BaseException] = KeyboardInterrupt,
+    ) -> bool:
+        """Raise exc in a task that runs; False if it has ended or still waits: cancel() that.
+
+        It reaches that task or none.  The future gets what the task makes of it; that exception,
+        if nothing.  Code that is blocked in C gets it when that returns.  Raises as
+        Interpreter.interrupt(), and TypeError for a future of others.  Thread-safe.
+        """
+        if not isinstance(future, _Future):
+            raise TypeError("future must come from an InterpreterPoolExecutor")
+        while True:
+            # Who runs it does not go on to another task while we have the lock.
+            with future._condition:
+                worker = future.worker
+                if worker is None:
+                    return False
+                if worker.interrupt(exc):
+                    return True
+            time.sleep(0.0005)  # it has not entered yet, or has just left
 
     def stats(self) -> list[WorkerStats]:
         """Return what each worker has done so far, in the order in which they were started."""

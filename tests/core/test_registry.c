@@ -46,6 +46,47 @@ test_init_twice(void)
 }
 
 static void
+test_drop_seat(void)
+{
+    struct isles_interp *interp = add(), *other = add();
+    struct isles_thread *thread = isles_thread_self();
+    int ts[2];
+    isles_seat_drop(thread, interp); /* there is none */
+    CHECK(isles_seat_add(thread, interp, &ts[0]) == 0);
+    CHECK(isles_seat_add(thread, other, &ts[1]) == 0);
+    isles_seat_drop(thread, interp);
+    CHECK(isles_seat_find(thread, interp) == NULL && !isles_seat_is_kept(interp, &ts[0]));
+    CHECK(isles_seat_find(thread, other) == &ts[1]);
+    CHECK(isles_seat_add(thread, interp, &ts[0]) == 0);
+    CHECK(isles_seat_find(thread, interp) == &ts[0]);
+    end(interp);
+    end(other);
+}
+
+static void
+test_shelve(void)
+{
+    struct isles_interp *interp = add();
+    struct isles_thread *thread = isles_thread_self();
+    CHECK(isles_interp_unshelve(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_close_begin(interp, thread) == 0);
+    isles_interp_shelve(interp);
+    CHECK(isles_interp_has_ended(interp) && !isles_interp_is_running(interp));
+    CHECK(!isles_interp_is_shown(interp, NULL) && isles_interp_pin(interp) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_begin(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_close_begin(interp, thread) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_reclaim_begin(interp) == ISLES_NOT_FOUND);
+    CHECK(isles_interp_unshelve(interp, thread) == 0);
+    CHECK(isles_interp_unshelve(interp, thread) == ISLES_NOT_FOUND); /* once */
+    atomic_store(&interp->hidden, ISLES_UNUSED);
+    isles_interp_close_cancel(interp);
+    CHECK(!isles_interp_is_shown(interp, NULL) && isles_interp_is_shown(interp, interp));
+    atomic_store(&interp->hidden, ISLES_SHOWN);
+    CHECK(isles_interp_is_shown(interp, NULL));
+    end(interp);
+}
+
+static void
 test_find(void)
 {
     CHECK(isles_registry_find(1) == NULL);
@@ -356,6 +397,8 @@ int
 main(void)
 {
     test_init_twice();
+    test_drop_seat();
+    test_shelve();
     test_find();
     test_add_finds_the_known_one();
     test_ids_far_apart();
