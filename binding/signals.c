@@ -143,7 +143,7 @@ rouse(void)
     unsigned state = atomic_load(&watcher);
     if (state == ABSENT) {
         atomic_store(&watcher, LOOKING);
-        if (isles_thread_detached(watch, NULL) < 0) {
+        if (isles_thread_detached("isles-signals", watch, NULL) < 0) {
             atomic_store(&watcher, ABSENT); /* the next stay tries again */
         }
     } else if (state == ASLEEP && atomic_compare_exchange_strong(&watcher, &state, LOOKING)) {

@@ -30,9 +30,13 @@ int isles_at_thread_end(void *value);
  * and `child()` in the child, on its only thread; each may be NULL.  0 or ISLES_NO_MEMORY. */
 int isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void));
 
-/* Starts a thread that runs body(arg), blocks all signals and is never joined.
- * 0 or ISLES_NO_MEMORY. */
-int isles_thread_detached(void *(*body)(void *), void *arg);
+/* Starts a thread that runs body(arg), blocks all signals and is never joined.  The name is for
+ * isles_thread_set_name().  0 or ISLES_NO_MEMORY. */
+int isles_thread_detached(const char *name, void *(*body)(void *), void *arg);
+
+/* Names the calling thread for the system's tools: ps -L, top -H, debuggers.  Linux shows 15 bytes;
+ * of a longer name (UTF-8) the start and the end, which tells workers apart. */
+void isles_thread_set_name(const char *name);
 
 /* Whether this is the thread that the process started with. */
 bool isles_is_main_thread(void);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -60,8 +61,47 @@ isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void))
     return pthread_atfork(before, parent, child) == 0 ? ISLES_OK : ISLES_NO_MEMORY;
 }
 
+#define NAME_MAX_BYTES 15
+
+static bool
+is_inside_character(char byte)
+{
+    return ((unsigned char)byte & 0xC0) == 0x80;
+}
+
+/* `text` has room for a NUL more. */
+static void
+shorten(const char *name, char text[NAME_MAX_BYTES + 1])
+{
+    size_t size = strlen(name);
+    size_t head = size <= NAME_MAX_BYTES ? size : NAME_MAX_BYTES / 2, tail = size;
+    if (size > NAME_MAX_BYTES) {
+        for (tail = size - NAME_MAX_BYTES / 2; is_inside_character(name[tail]); tail++) {
+        }
+        while (head > 0 && is_inside_character(name[head])) {
+            head--;
+        }
+    }
+    (void)snprintf(text, NAME_MAX_BYTES + 1, "%.*s%s%s", (int)head, name, tail < size ? "~" : "",
+                   name + tail);
+}
+
+static void
+set_name(pthread_t thread, const char *name)
+{
+    char text[NAME_MAX_BYTES + 1];
+    shorten(name, text);
+    (void)pthread_setname_np(thread, text);
+}
+
+void
+isles_thread_set_name(const char *name)
+{
+    set_name(pthread_self(), name);
+}
+
 int
-isles_thread_detached(void *(*body)(void *), void *arg)
+isles_thread_detached(const char *name, void *(*body)(void *), void *arg)
 {
     sigset_t all, before;
     pthread_t thread;
@@ -72,6 +112,7 @@ isles_thread_detached(void *(*body)(void *), void *arg)
     if (failed) {
         return ISLES_NO_MEMORY;
     }
+    set_name(thread, name); /* not joined, but it can't have ended before it is detached */
     pthread_detach(thread);
     return ISLES_OK;
 }

@@ -152,8 +152,8 @@ class _Setup(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
 
-    def make(self) -> isles.Interpreter:
-        return isles.create(isolated=self.isolated, extensions=self.extensions)
+    def make(self, name: str) -> isles.Interpreter:
+        return isles.create(isolated=self.isolated, extensions=self.extensions, name=name)
 
     def prepare(self, interp: isles.Interpreter) -> None:
         if self.preload:
@@ -278,6 +278,7 @@ class _Worker:
 
     def work(self) -> None:
         """The life of the thread."""
+        isles._interpreters._name_thread(self.thread.name)
         try:
             self.renew()
         except (Exception, SystemExit):
@@ -292,7 +293,7 @@ class _Worker:
     def renew(self) -> None:
         """Make an interpreter; raises what create() does, and BrokenInterpreterPool."""
         setup = self.crew.setup
-        self.interp = interp = setup.make()
+        self.interp = interp = setup.make(self.thread.name)
         try:
             setup.prepare(interp)
         except BaseException:
@@ -417,7 +418,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     max_workers: at most so many interpreters, made when there is more to do than there are; by
     default as many as there are CPUs that the process may use.
-    thread_name_prefix: of the names of the threads.
+    thread_name_prefix: of the names of the threads, which their interpreters have as well.
     initializer, initargs: called in each new interpreter.  If it fails, all tasks that wait and
     each further submit() raise BrokenInterpreterPool.
 
