@@ -23,10 +23,10 @@ run_failed_str(PyObject *self)
         PyObject *where = PyObject_GetAttrString(self, "_where");
         if (where == NULL) { /* made by somebody else */
             PyErr_Clear();
-            where = PyUnicode_FromString("the interpreter");
+            where = PyUnicode_FromString("");
         }
-        Py_SETREF(text, where ? PyUnicode_FromFormat("%U\n\nUncaught in %S:\n\n%S", text, where,
-                                                     display)
+        Py_SETREF(text, where ? PyUnicode_FromFormat("%U\n\nUncaught in the interpreter:%S\n\n%S",
+                                                     text, where, display)
                               : NULL);
         Py_XDECREF(where);
     }
@@ -341,7 +341,7 @@ format_one_line(PyObject *module, PyObject *qualname, PyObject *message)
     return name;
 }
 
-/* The interpreter that runs, in words. */
+/* The interpreter that runs, as it follows a colon. */
 static PyObject *
 where_of(void)
 {
@@ -352,8 +352,8 @@ where_of(void)
         (void)isles_interp_name(interp, &name); /* without memory: without a name */
         isles_interp_unref(interp);
     }
-    PyObject *where = name ? PyUnicode_FromFormat("interpreter %lld (%s)", (long long)id, name)
-                           : PyUnicode_FromFormat("interpreter %lld", (long long)id);
+    PyObject *where = name ? PyUnicode_FromFormat(" %lld (%s)", (long long)id, name)
+                           : PyUnicode_FromFormat(" %lld", (long long)id);
     free(name);
     return where;
 }

@@ -475,9 +475,11 @@ static PyMethodDef interp_methods[] = {
 static PyGetSetDef interp_getset[] = {
     {"id", interp_id, NULL, "The id, an int: unique in the process, never used twice.", NULL},
     {"name", interp_name, interp_set_name,
-     "The name, a str, for people: in the repr, in tracebacks and log records; the same from every\n"
+     "The name, a str, for people: in the repr, in tracebacks and log records; the same from "
+     "every\n"
      "interpreter, and not unique.  By default 'Interpreter-3', after the id, or\n"
-     "'MainInterpreter'.  Can be set from any interpreter and thread; raises TypeError for what is\n"
+     "'MainInterpreter'.  Can be set from any interpreter and thread; raises TypeError for what "
+     "is\n"
      "no str, ValueError for an empty one, for null characters and surrogates,\n"
      "InterpreterNotFoundError if it has ended, InterpreterError if isles has no part in it.",
      NULL},

@@ -34,8 +34,8 @@ int isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(vo
  * isles_thread_set_name().  0 or ISLES_NO_MEMORY. */
 int isles_thread_detached(const char *name, void *(*body)(void *), void *arg);
 
-/* Names the calling thread for the system's tools: ps -L, top -H, debuggers.  Linux shows 15 bytes;
- * of a longer name (UTF-8) the start and the end, which tells workers apart. */
+/* Names the calling thread for the system's tools: ps -L, top -H, debuggers.  Linux shows
+ * the first 15 bytes (UTF-8), as CPython from 3.14 on has it. */
 void isles_thread_set_name(const char *name);
 
 /* Whether this is the thread that the process started with. */

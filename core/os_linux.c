@@ -63,27 +63,17 @@ isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void))
 
 #define NAME_MAX_BYTES 15
 
-static bool
-is_inside_character(char byte)
-{
-    return ((unsigned char)byte & 0xC0) == 0x80;
-}
-
-/* `text` has room for a NUL more. */
+/* `text` has room for a NUL more.  Characters stay whole. */
 static void
 shorten(const char *name, char text[NAME_MAX_BYTES + 1])
 {
     size_t size = strlen(name);
-    size_t head = size <= NAME_MAX_BYTES ? size : NAME_MAX_BYTES / 2, tail = size;
     if (size > NAME_MAX_BYTES) {
-        for (tail = size - NAME_MAX_BYTES / 2; is_inside_character(name[tail]); tail++) {
-        }
-        while (head > 0 && is_inside_character(name[head])) {
-            head--;
+        for (size = NAME_MAX_BYTES; size > 0 && (name[size] & 0xC0) == 0x80; size--) {
         }
     }
-    (void)snprintf(text, NAME_MAX_BYTES + 1, "%.*s%s%s", (int)head, name, tail < size ? "~" : "",
-                   name + tail);
+    memcpy(text, name, size);
+    text[size] = '\0';
 }
 
 static void

@@ -232,7 +232,8 @@ def create(
 
     name: see Interpreter.name; None: the default one.
 
-    extensions=None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS says.
+    extensions=None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS
+    says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
     Takes some milliseconds.  Raises InterpreterError; ValueError or TypeError for another policy.

@@ -53,7 +53,7 @@ def test_failing_source(interp):
         "ValueError: boo",
     ]
     assert str(error) == (
-        f"ValueError: boo\n\nUncaught in interpreter {interp.id}:\n\n{info.errdisplay}"
+        f"ValueError: boo\n\nUncaught in the interpreter: {interp.id}\n\n{info.errdisplay}"
     )
 
 

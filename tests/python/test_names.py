@@ -80,14 +80,14 @@ def test_a_traceback_says_where():
     ):
         first.call(second.exec, "1 / 0")
     text = str(caught.value)
-    assert f"Uncaught in interpreter {first.id} (first):\n" in text
-    assert f"Uncaught in interpreter {second.id}:\n" in text
+    assert f"Uncaught in the interpreter: {first.id} (first)\n" in text
+    assert f"Uncaught in the interpreter: {second.id}\n" in text
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("short", "short"), ("x" * 15, "x" * 15), ("InterpreterPool-0_1", "Interpr~ool-0_1")],
+    [("short", "short"), ("x" * 15, "x" * 15), ("InterpreterPool-0_1", "InterpreterPool")],
 )
 def test_threads_are_named_after_their_interpreter(name, shown):
     seen = isles.create_queue()
@@ -102,7 +102,7 @@ def test_long_names_are_cut_between_characters():
     with isles.create(name="ä" * 20) as interp:
         seen = isles.create_queue()
         interp.call_in_thread(put_own_name, seen).join()
-        assert seen.get() == "äää~äää"
+        assert seen.get() == "ä" * 7
 
 
 def put_own_name(queue):
