@@ -1,5 +1,7 @@
 #include "errors.h"
 
+#include <stdlib.h>
+
 #include "../core/status.h"
 #include "signals.h"
 
@@ -18,8 +20,15 @@ run_failed_str(PyObject *self)
     if (display == NULL) {
         PyErr_Clear();
     } else if (display != Py_None) {
-        Py_SETREF(text,
-                  PyUnicode_FromFormat("%U\n\nUncaught in the interpreter:\n\n%S", text, display));
+        PyObject *where = PyObject_GetAttrString(self, "_where");
+        if (where == NULL) { /* made by somebody else */
+            PyErr_Clear();
+            where = PyUnicode_FromString("");
+        }
+        Py_SETREF(text, where ? PyUnicode_FromFormat("%U\n\nUncaught in the interpreter:%S\n\n%S",
+                                                     text, where, display)
+                              : NULL);
+        Py_XDECREF(where);
     }
     Py_XDECREF(info);
     Py_XDECREF(display);
@@ -231,6 +240,10 @@ isles__raise_failure(const struct isles_state *state, PyObject *failure)
     }
     PyObject *info = excinfo_new(failure);
     PyObject *error = info ? PyObject_CallOneArg(state->run_failed, info) : NULL;
+    if (error != NULL
+        && PyObject_SetAttrString(error, "_where", PyTuple_GET_ITEM(failure, FAILURE_WHERE)) < 0) {
+        Py_CLEAR(error);
+    }
     PyObject *carried = PyTuple_GET_ITEM(failure, FAILURE_CARRIED);
     if (error != NULL && carried != Py_None
         && PyObject_SetAttrString(error, "_carried", carried) < 0) {
@@ -328,6 +341,23 @@ format_one_line(PyObject *module, PyObject *qualname, PyObject *message)
     return name;
 }
 
+/* The interpreter that runs, as it follows a colon. */
+static PyObject *
+where_of(void)
+{
+    int64_t id = PyInterpreterState_GetID(PyInterpreterState_Get());
+    struct isles_interp *interp = isles_registry_find(id);
+    char *name = NULL;
+    if (interp != NULL) {
+        (void)isles_interp_name(interp, &name); /* without memory: without a name */
+        isles_interp_unref(interp);
+    }
+    PyObject *where = name ? PyUnicode_FromFormat(" %lld (%s)", (long long)id, name)
+                           : PyUnicode_FromFormat(" %lld", (long long)id);
+    free(name);
+    return where;
+}
+
 PyObject *
 isles__describe_failure(PyObject *sources, bool carry)
 {
@@ -337,7 +367,7 @@ isles__describe_failure(PyObject *sources, bool carry)
     PyObject *qualname = text_attribute(type, "__qualname__");
     PyObject *module = text_attribute(type, "__module__");
     PyObject *message = isles__message_of(error);
-    PyObject *formatted = NULL, *display = NULL, *carried = NULL, *failure = NULL;
+    PyObject *formatted = NULL, *display = NULL, *carried = NULL, *where = NULL, *failure = NULL;
     /* Interrupted: no more code of the exception's is run, nor would anybody read the rest. */
     if (name && qualname && module && message && !isles__signals_interrupted()) {
         formatted = format_one_line(module, qualname, message);
@@ -345,8 +375,10 @@ isles__describe_failure(PyObject *sources, bool carry)
     if (formatted != NULL) {
         display = display_of(error, sources ? sources : Py_None, formatted);
         carried = carry ? carried_of(error) : Py_NewRef(Py_None);
-        failure = PyTuple_Pack(FAILURE_FIELDS, name, qualname, module, message, formatted, display,
-                               carried);
+        where = where_of();
+        failure = where ? PyTuple_Pack(FAILURE_FIELDS, name, qualname, module, message, formatted,
+                                       display, carried, where)
+                        : NULL;
     }
     Py_XDECREF(name);
     Py_XDECREF(qualname);
@@ -355,6 +387,7 @@ isles__describe_failure(PyObject *sources, bool carry)
     Py_XDECREF(formatted);
     Py_XDECREF(display);
     Py_XDECREF(carried);
+    Py_XDECREF(where);
     Py_DECREF(error);
     return failure;
 }

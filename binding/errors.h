@@ -25,6 +25,7 @@ enum {
     FAILURE_FORMATTED, /* "ValueError: x" */
     FAILURE_DISPLAY,   /* the traceback, as the interpreter would print it */
     FAILURE_CARRIED,   /* bytes: the exception itself (isles/_tasks.py); or None */
+    FAILURE_WHERE,     /* "3 (name)": see where_of() */
     FAILURE_FIELDS,
 };
 

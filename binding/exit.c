@@ -113,7 +113,7 @@ stopper_new(struct isles_interp *interp)
         return NULL;
     }
     stopper->interp = interp;
-    if (isles_thread_detached(stopper_body, stopper) < 0) {
+    if (isles_thread_detached("isles-exit", stopper_body, stopper) < 0) {
         isles_interp_unpin(interp);
         free(stopper);
         return NULL;

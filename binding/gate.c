@@ -10,6 +10,7 @@
 #include "codec.h"
 #include "interrupts.h"
 #include "lending.h"
+#include "lines.h"
 #include "loader.h"
 #include "local.h"
 #include "private.h"
@@ -378,6 +379,7 @@ set_up(const struct isles_message *setting, bool isolated)
     int result = -1;
     if (tuple != NULL && PyArg_ParseTuple(tuple, "OO", &path, &rules)) {
         result = PySys_SetObject("path", path);
+        result = result < 0 ? -1 : isles__lines_install();
         if (result == 0 && isolated && rules != Py_None) {
             result = isles__loader_install(rules);
         }

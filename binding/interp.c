@@ -1,5 +1,7 @@
 #include "interp.h"
 
+#include <stdlib.h>
+
 #include "../core/status.h"
 #include "calls.h"
 #include "codec.h"
@@ -382,6 +384,65 @@ interp_id(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromLongLong(((Interpreter *)self)->id);
 }
 
+/* threading's and multiprocessing's way: who has no name is called by what it is. */
+static PyObject *
+interp_name(PyObject *object, void *Py_UNUSED(closure))
+{
+    const Interpreter *self = (Interpreter *)object;
+    char *name = NULL;
+    if (self->interp != NULL && isles_interp_name(self->interp, &name) < 0) {
+        return PyErr_NoMemory();
+    }
+    if (name == NULL) {
+        return self->id == 0 ? PyUnicode_FromString("MainInterpreter")
+                             : PyUnicode_FromFormat("Interpreter-%lld", (long long)self->id);
+    }
+    PyObject *text = PyUnicode_FromString(name);
+    free(name);
+    return text;
+}
+
+static int
+interp_set_name(PyObject *object, PyObject *value, void *Py_UNUSED(closure))
+{
+    const Interpreter *self = (Interpreter *)object;
+    if (value == NULL || !PyUnicode_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "the name of an interpreter must be a str");
+        return -1;
+    }
+    Py_ssize_t size;
+    const char *name = PyUnicode_AsUTF8AndSize(value, &size);
+    if (name == NULL) {
+        return -1;
+    }
+    if (size == 0 || strlen(name) != (size_t)size) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the name of an interpreter may not be empty or contain null characters");
+        return -1;
+    }
+    const struct isles_state *state = state_of_type(Py_TYPE(object));
+    if (state == NULL || known(self, state) == NULL) {
+        return -1;
+    }
+    if (isles_interp_set_name(self->interp, name) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+interp_is_named(PyObject *object, void *Py_UNUSED(closure))
+{
+    const Interpreter *self = (Interpreter *)object;
+    char *name = NULL;
+    if (self->interp != NULL && isles_interp_name(self->interp, &name) < 0) {
+        return PyErr_NoMemory();
+    }
+    free(name);
+    return PyBool_FromLong(name != NULL);
+}
+
 /* For pickle: (type, (id,)).  On its way to another interpreter it holds this one. */
 static PyObject *
 interp_reduce(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -416,6 +477,16 @@ static PyMethodDef interp_methods[] = {
 
 static PyGetSetDef interp_getset[] = {
     {"id", interp_id, NULL, "The id, an int: unique in the process, never used twice.", NULL},
+    {"name", interp_name, interp_set_name,
+     "The name, a str, for people: in the repr, in tracebacks and log records; the same from "
+     "every\n"
+     "interpreter, and not unique.  By default 'Interpreter-3', after the id, or\n"
+     "'MainInterpreter'.  Can be set from any interpreter and thread; raises TypeError for what "
+     "is\n"
+     "no str, ValueError for an empty one, for null characters and surrogates,\n"
+     "InterpreterNotFoundError if it has ended, InterpreterError if isles has no part in it.",
+     NULL},
+    {"_is_named", interp_is_named, NULL, "Whether it was given a name.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,4 +1,5 @@
 /* isles._interpreters: the low-level module. */
+#include "../core/os.h"
 #include "../core/status.h"
 #include "calls.h"
 #include "codec.h"
@@ -452,6 +453,20 @@ stock_release(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(name_thread_doc, "_name_thread(name, /)\n--\n\n"
+                              "Name the calling thread for the system's tools (str).");
+
+static PyObject *
+name_thread(PyObject *Py_UNUSED(module), PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    if (text == NULL) {
+        return NULL;
+    }
+    isles_thread_set_name(text);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
     {"destroy", destroy, METH_O, destroy_doc},
@@ -469,6 +484,7 @@ static PyMethodDef functions[] = {
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
+    {"_name_thread", name_thread, METH_O, name_thread_doc},
     {"_exit", at_exit, METH_O, exit_doc},
     {"_stock_set", stock_set, METH_VARARGS, stock_set_doc},
     {"_stock_state", stock_state, METH_NOARGS, stock_state_doc},

@@ -151,7 +151,7 @@ isles__signals_rouse(void)
     }
     if (state == ASLEEP) {
         isles_futex_wake(&watcher);
-    } else if (isles_thread_detached(watch, NULL) < 0) {
+    } else if (isles_thread_detached("isles-signals", watch, NULL) < 0) {
         atomic_store(&watcher, ABSENT); /* the next one tries again */
     }
 }

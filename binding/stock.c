@@ -407,7 +407,7 @@ start_thread(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_once);
     isles_mutex_lock(&lock);
-    int status = thread_started ? ISLES_OK : isles_thread_detached(body, NULL);
+    int status = thread_started ? ISLES_OK : isles_thread_detached("isles-stock", body, NULL);
     thread_started = status == 0;
     isles_mutex_unlock(&lock);
     return status;

@@ -30,9 +30,13 @@ int isles_at_thread_end(void *value);
  * and `child()` in the child, on its only thread; each may be NULL.  0 or ISLES_NO_MEMORY. */
 int isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void));
 
-/* Starts a thread that runs body(arg), blocks all signals and is never joined.
- * 0 or ISLES_NO_MEMORY. */
-int isles_thread_detached(void *(*body)(void *), void *arg);
+/* Starts a thread that runs body(arg), blocks all signals and is never joined.  The name is for
+ * isles_thread_set_name().  0 or ISLES_NO_MEMORY. */
+int isles_thread_detached(const char *name, void *(*body)(void *), void *arg);
+
+/* Names the calling thread for the system's tools: ps -L, top -H, debuggers.  Linux shows
+ * the first 15 bytes (UTF-8), as CPython from 3.14 on has it. */
+void isles_thread_set_name(const char *name);
 
 /* Lets the calling thread, and those that it starts, run only when there is time to spare. */
 void isles_thread_lower_priority(void);

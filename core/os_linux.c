@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -61,8 +62,37 @@ isles_fork_hook(void (*before)(void), void (*parent)(void), void (*child)(void))
     return pthread_atfork(before, parent, child) == 0 ? ISLES_OK : ISLES_NO_MEMORY;
 }
 
+#define NAME_MAX_BYTES 15
+
+/* `text` has room for a NUL more.  Characters stay whole. */
+static void
+shorten(const char *name, char text[NAME_MAX_BYTES + 1])
+{
+    size_t size = strlen(name);
+    if (size > NAME_MAX_BYTES) {
+        for (size = NAME_MAX_BYTES; size > 0 && (name[size] & 0xC0) == 0x80; size--) {
+        }
+    }
+    memcpy(text, name, size);
+    text[size] = '\0';
+}
+
+static void
+set_name(pthread_t thread, const char *name)
+{
+    char text[NAME_MAX_BYTES + 1];
+    shorten(name, text);
+    (void)pthread_setname_np(thread, text);
+}
+
+void
+isles_thread_set_name(const char *name)
+{
+    set_name(pthread_self(), name);
+}
+
 int
-isles_thread_detached(void *(*body)(void *), void *arg)
+isles_thread_detached(const char *name, void *(*body)(void *), void *arg)
 {
     sigset_t all, before;
     pthread_t thread;
@@ -73,6 +103,7 @@ isles_thread_detached(void *(*body)(void *), void *arg)
     if (failed) {
         return ISLES_NO_MEMORY;
     }
+    set_name(thread, name); /* not joined, but it can't have ended before it is detached */
     pthread_detach(thread);
     return ISLES_OK;
 }

@@ -378,8 +378,38 @@ isles_interp_unref(struct isles_interp *interp)
 {
     /* Release: what this thread did to it happens before the free by the last one (acquire). */
     if (atomic_fetch_sub_explicit(&interp->refs, 1, memory_order_acq_rel) == 1) {
+        free(interp->name);
         free(interp);
     }
+}
+
+int
+isles_interp_set_name(struct isles_interp *interp, const char *name)
+{
+    char *copy = strdup(name);
+    if (copy == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    isles_mutex_lock(&lock);
+    char *before = interp->name;
+    interp->name = copy;
+    isles_mutex_unlock(&lock);
+    free(before);
+    return ISLES_OK;
+}
+
+int
+isles_interp_name(struct isles_interp *interp, char **out)
+{
+    isles_mutex_lock(&lock);
+    bool given = interp->name != NULL;
+    char *copy = given ? strdup(interp->name) : NULL;
+    isles_mutex_unlock(&lock);
+    if (given && copy == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    *out = copy;
+    return ISLES_OK;
 }
 
 /* IDLE -> `to`.  Sequentially consistent: against the release in isles_interp_finish and

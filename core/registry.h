@@ -84,6 +84,7 @@ struct isles_interp {
     _Atomic(struct isles_block *) returned; /* of those, the ones that nobody uses any more */
     struct isles_seat *seats;               /* registry lock */
     uint32_t slot;                     /* index into each thread's table; given back at the end */
+    char *name;                        /* UTF-8, or NULL: none was given; registry lock */
     struct isles_interp *next;         /* registry lock */
     struct isles_interp *next_shelved; /* the stock's */
 };
@@ -172,6 +173,13 @@ void isles_interp_close_park(struct isles_interp *interp);
 int isles_interp_reclaim_begin(struct isles_interp *interp);
 void isles_interp_shelve(struct isles_interp *interp);
 int isles_interp_unshelve(struct isles_interp *interp, const struct isles_thread *thread);
+
+/* Gives it a name, which is copied.  Any thread.  0 or ISLES_NO_MEMORY. */
+int isles_interp_set_name(struct isles_interp *interp, const char *name);
+
+/* A copy of the name that was given, for the caller to free(), in *out, or NULL there: none was.
+ * Also of one that has ended.  Any thread.  0 or ISLES_NO_MEMORY. */
+int isles_interp_name(struct isles_interp *interp, char **out);
 
 /* ENDED, whatever it was: the process leaves it behind. */
 void isles_interp_abandon(struct isles_interp *interp);

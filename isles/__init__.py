@@ -142,7 +142,8 @@ class Interpreter(_interpreters.Interpreter):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.id})"
+        name = f", name={self.name!r}" if self._is_named else ""
+        return f"{type(self).__name__}({self.id}{name})"
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -245,7 +246,8 @@ class Interpreter(_interpreters.Interpreter):
     ) -> threading.Thread:
         """Start and return a new thread that does call(callable, *args, **kwargs).
 
-        The result is dropped; an exception goes to threading.excepthook.
+        The result is dropped; an exception goes to threading.excepthook.  The thread is named after
+        the interpreter.
         """
         from isles._exit import CallThread
 
@@ -254,7 +256,9 @@ class Interpreter(_interpreters.Interpreter):
         return thread
 
 
-def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interpreter:
+def create(
+    *, isolated: bool = True, extensions: Policy | None = None, name: str | None = None
+) -> Interpreter:
     """Make an interpreter, idle, and return it.
 
     isolated: with its own GIL, so that it runs in parallel with all others, its own allocator, and
@@ -269,14 +273,20 @@ def create(*, isolated: bool = True, extensions: Policy | None = None) -> Interp
       "shared" (as with the standard library) or "deny" (ImportError; "deny:reason" says why); the
       longest name that fits counts, and all else is as by default.
 
-    None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS says.
+    name: see Interpreter.name; None: the default one.
+
+    extensions=None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS
+    says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
     Takes some milliseconds, or microseconds from a stock: warm().  Raises InterpreterError;
     ValueError or TypeError for another policy.
     Any thread.
     """
-    return Interpreter._create(isolated=isolated, extensions=_rules(extensions))
+    interp = Interpreter._create(isolated=isolated, extensions=_rules(extensions))
+    if name is not None:
+        interp.name = name
+    return interp
 
 
 # Packages that don't work as private copies, and why; a rule of the user's comes before.

@@ -25,8 +25,12 @@ class CallThread(threading.Thread):
     """The thread of call_in_thread()."""
 
     def __init__(self, interp: _interpreters.Interpreter, args: Any, kwargs: Any) -> None:
-        super().__init__(target=interp.call, args=args, kwargs=kwargs)
+        super().__init__(target=interp.call, args=args, kwargs=kwargs, name=interp.name)
         self.interp_id = interp.id  # not the interpreter: the thread may be kept for long
+
+    def run(self) -> None:
+        _interpreters._name_thread(self.name)  # before 3.14 threading doesn't
+        super().run()
 
     def has_begun(self) -> bool:
         try:

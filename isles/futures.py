@@ -371,6 +371,7 @@ class _Worker:
 
     def work(self) -> None:
         """The life of the thread."""
+        isles._interpreters._name_thread(self.thread.name)
         try:
             self.renew()
         except (Exception, SystemExit):
@@ -388,6 +389,7 @@ class _Worker:
         """Make an interpreter; raises what create() does, and BrokenInterpreterPool."""
         setup, keeper = self.crew.setup, self.crew.keeper
         self.interp = interp = (keeper.take() if keeper else None) or setup.make()
+        interp.name = self.thread.name
         try:
             setup.prepare(interp)
         except BaseException:
@@ -526,7 +528,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     max_workers: at most so many interpreters, made when there is more to do than there are; by
     default as many as there are CPUs that the process may use.
-    thread_name_prefix: of the names of the threads.
+    thread_name_prefix: of the names of the threads, which their interpreters have as well.
     initializer, initargs: called in each new interpreter.  If it fails, all tasks that wait and
     each further submit() raise BrokenInterpreterPool.
 

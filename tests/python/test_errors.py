@@ -52,7 +52,9 @@ def test_failing_source(interp):
         "    raise ValueError(x)",
         "ValueError: boo",
     ]
-    assert str(error) == f"ValueError: boo\n\nUncaught in the interpreter:\n\n{info.errdisplay}"
+    assert str(error) == (
+        f"ValueError: boo\n\nUncaught in the interpreter: {interp.id}\n\n{info.errdisplay}"
+    )
 
 
 def test_execution_failed_of_an_excinfo(interp):

@@ -274,7 +274,7 @@ def test_exception_as_it_was(pool):
     cause = error.__cause__
     assert type(cause) is isles.ExecutionFailed
     assert cause.excinfo.type.__name__ == "Detailed" and cause.excinfo.msg == "42"
-    assert vars(cause).keys() == {"excinfo"}
+    assert vars(cause).keys() == {"excinfo", "_where"}
     for line in ("in fail_detailed", "    raise error", "a note", "direct cause"):
         assert line in shown
     with pytest.raises(far_tasks.Detailed):
@@ -326,7 +326,7 @@ def test_exception_that_cannot_travel(pool, func):
     error, shown = raised(pool, func)
     assert type(error) is isles.ExecutionFailed
     assert f"in {func.__name__}" in shown
-    assert vars(error).keys() == {"excinfo"}
+    assert vars(error).keys() == {"excinfo", "_where"}
 
 
 def test_chain_that_cannot_travel(pool):
@@ -645,7 +645,9 @@ def test_shared_gil(monkeypatch):
     monkeypatch.setattr(isles, "create", lambda **kwargs: asked.append(kwargs) or create(**kwargs))
     with InterpreterPoolExecutor(1, isolated=False) as pool:
         assert pool.submit(far_tasks.add, 1).result() == 1
-    assert asked == [{"isolated": False, "extensions": None}]
+    assert asked == [
+        {"isolated": False, "extensions": None, "name": pool._thread_name_prefix + "_0"}
+    ]
 
 
 def test_extensions():
