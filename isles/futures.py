@@ -9,513 +9,35 @@ How it works: docs/design/pools.md.
 from __future__ import annotations
 
 import _queue
-import _thread
-import contextlib
-import math
-import os
-import sys
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
-from concurrent.futures import _base
-from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor
+from concurrent.futures.thread import ThreadPoolExecutor
 from itertools import batched, count, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import isles
-from isles import _interpreters, _tasks
+from isles import _cpus
+from isles._clock import TimedFuture
+from isles._future import Future
+from isles._workers import (
+    BrokenInterpreterPool,
+    Crew,
+    Setup,
+    WorkerStats,
+    after_shutdown,
+    broken,
+)
 
 if TYPE_CHECKING:
+    import threading
+    import types
+
     from isles._extensions import Policy
 
 __all__ = ["BrokenInterpreterPool", "InterpreterPoolExecutor", "WorkerStats"]
-
-
-class BrokenInterpreterPool(BrokenThreadPool):
-    """A worker's initializer or one of the modules to preload failed: nothing runs any more."""
-
-
-class WorkerStats(NamedTuple):
-    """What a worker has done: see InterpreterPoolExecutor.stats().
-
-    interpreter: the id of its interpreter, None while it has none.  tasks: how many have ended, a
-    chunk being one.  busy, waiting: seconds in tasks and without one.
-    """
-
-    interpreter: int | None
-    tasks: int
-    busy: float
-    waiting: float
-
-
-# ---- futures ----
-
-
-class _Condition(_thread.RLock):
-    """What futures need of threading.Condition, at a tenth of the cost of making one."""
-
-    sleepers: list[_thread.LockType] | None = None
-
-    def wait(self, timeout: float | None = None) -> bool:
-        gate = _thread.allocate_lock()
-        gate.acquire()
-        if self.sleepers is None:
-            self.sleepers = []
-        self.sleepers.append(gate)
-        saved = self._release_save()  # type: ignore[attr-defined]
-        woken = False
-        try:
-            woken = gate.acquire(timeout=-1 if timeout is None else max(0, timeout))
-        finally:
-            self._acquire_restore(saved)  # type: ignore[attr-defined]
-            if not woken and self.sleepers and gate in self.sleepers:
-                self.sleepers.remove(gate)
-        return woken
-
-    def notify_all(self) -> None:
-        sleepers, self.sleepers = self.sleepers, None
-        for gate in sleepers or ():
-            gate.release()
-
-
-class _Future(_base.Future):
-    """A Future that is made, run and read at a third of the cost."""
-
-    # What the base sets in each: most are never touched before the end, or at all.
-    _state = _base.PENDING
-    _result: Any = None
-    _exception: BaseException | None = None
-    _done_callbacks: Any = ()
-    _waiting: list[Any] | None = None
-
-    # Whose task it is while that is in the interpreter, or just before or after; under the lock.
-    worker: _Worker | None = None
-
-    def __init__(self) -> None:
-        self._condition: Any = _Condition()
-
-    @property
-    def _waiters(self) -> list[Any]:
-        with self._condition:
-            if self._waiting is None:
-                self._waiting = []
-            return self._waiting
-
-    def add_done_callback(self, fn: Callable[[futures.Future[Any]], object]) -> None:
-        with self._condition:
-            if not self._done_callbacks:
-                self._done_callbacks = []
-        super().add_done_callback(fn)
-
-    def finish(self, result: Any) -> None:
-        """As set_result(), for who runs it; does nothing if it has been given up."""
-        with self._condition:
-            self.worker = None
-            if self._state != _base.RUNNING:
-                return
-            self._result = result
-            self._state = _base.FINISHED
-            for waiter in self._waiting or ():
-                waiter.add_result(self)
-            if self._condition.sleepers is not None:
-                self._condition.notify_all()
-        if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
-
-    def fail(self, error: BaseException) -> None:
-        with self._condition:
-            self.worker = None
-        try:
-            self.set_exception(error)
-        except futures.InvalidStateError:
-            pass  # it has been given up
-
-    def result(self, timeout: float | None = None) -> Any:
-        if self._state == _base.FINISHED and self._exception is None:
-            return self._result
-        try:
-            result = super().result(timeout)
-            if self._exception is not None:  # before 3.14 one that is false is not raised
-                raise self._exception
-            return result
-        finally:
-            self = None  # type: ignore[assignment]  # the exception's traceback has this frame
-
-
-# ---- workers ----
-
-# Those of this interpreter, for its end and for a child process.
-_crews: weakref.WeakSet[_Crew] = weakref.WeakSet()
-
-
-class _Setup(NamedTuple):
-    """How a worker's interpreter is made."""
-
-    isolated: bool
-    extensions: Policy | None
-    preload: list[str]
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
-
-    def make(self) -> isles.Interpreter:
-        return isles.create(isolated=self.isolated, extensions=self.extensions)
-
-    def load(self, interp: isles.Interpreter) -> None:
-        if self.preload:
-            interp.call(_tasks.preload, self.preload)
-
-    def prepare(self, interp: isles.Interpreter) -> None:
-        self.load(interp)
-        if self.initializer is not None:
-            interp.call(_tasks.initialize, self.initializer, *self.initargs)
-
-
-class _Crew:
-    """The queue and the workers of an executor; they don't keep the executor alive.
-
-    A task in the queue is (future, func, args, kwargs); without kwargs (None) it is a chunk of
-    tasks.  None tells a worker to end, and is put back for the next one.
-    """
-
-    def __init__(self, setup: _Setup, max_workers: int, max_tasks: int | None, prefix: str) -> None:
-        self.setup = setup
-        self.max_workers = max_workers
-        self.max_tasks = max_tasks or 0
-        self.prefix = prefix
-        self.begin()
-        _crews.add(self)
-
-    def begin(self) -> None:
-        """Without workers; again in a child process, where the parent's are not."""
-        self.queue: _queue.SimpleQueue[Any] = _queue.SimpleQueue()
-        self.lock = _thread.allocate_lock()  # held to put a task, and to change what follows
-        self.refusal: Callable[[], Exception] | None = None  # why no task is taken any more
-        self.workers: list[_Worker] = []
-        self.threads: set[threading.Thread] = set()
-        self.growing = True  # there may be more workers
-        self.submitted = 0  # while growing
-        self.keeper = _Keeper(self) if self.max_tasks else None
-
-    def submit(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any] | None) -> _Future:
-        future = _Future()
-        with self.lock:
-            if self.refusal is not None:
-                raise self.refusal()
-            self.queue.put((future, func, args, kwargs))
-            if self.growing:
-                self.grow()
-        return future
-
-    def grow(self) -> None:
-        """Start a worker if there are more tasks than workers."""
-        self.submitted += 1
-        ended = sum(worker.tasks + worker.skipped for worker in self.workers)
-        if self.submitted - ended <= len(self.workers):
-            return
-        worker = _Worker(self, f"{self.prefix}_{len(self.workers)}")
-        worker.thread.start()
-        self.workers.append(worker)
-        self.threads.add(worker.thread)
-        self.growing = len(self.workers) < self.max_workers
-
-    def refuse(self, refusal: Callable[[], Exception]) -> None:
-        """Take no more tasks; the workers end when the queue is empty."""
-        with self.lock:
-            self.refusal = refusal
-        self.queue.put(None)
-        if self.keeper is not None:
-            self.keeper.jobs.put(None)
-
-    def drain(self) -> Iterator[_Future]:
-        """Take all tasks from the queue."""
-        try:
-            while True:
-                task = self.queue.get_nowait()
-                if task is not None:
-                    yield task[0]
-        except _queue.Empty:
-            self.queue.put(None)
-
-    def drop(self, make_error: Callable[[], BaseException]) -> None:
-        """Let all tasks in the queue fail."""
-        for future in self.drain():
-            if future.set_running_or_notify_cancel():
-                future.fail(make_error())
-
-    def join(self, deadline: float | None = None) -> None:
-        for thread in tuple(self.threads):
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-
-    # At the exit of the process: isles/_exit.py.
-
-    def finish(self, deadline: float) -> None:
-        """Do what there is to do, up to the deadline; whoever waits for the rest ends silently."""
-        self.refuse(_after_exit)
-        self.join(deadline)
-        self.drop(SystemExit)
-
-    def give_up(self) -> None:
-        """What runs now never ends."""
-        for worker in self.workers:
-            if worker.future is not None:
-                worker.future.fail(SystemExit())
-
-
-def _after_shutdown() -> Exception:
-    return RuntimeError("cannot schedule new futures after shutdown")
-
-
-def _after_exit() -> Exception:
-    return RuntimeError("cannot schedule new futures after interpreter shutdown")
-
-
-def _broken() -> Exception:
-    return BrokenInterpreterPool("an initializer failed, the pool is not usable any more")
-
-
-class _Keeper:
-    """For interpreters that are replaced: a thread that has one ready, and ends the old ones.
-
-    It imports what is to be preloaded; the initializer, which may take something that there is only
-    once for each worker, is for the worker to call.
-    """
-
-    WAITING = 2  # to be ended, at most
-
-    def __init__(self, crew: _Crew) -> None:
-        self.crew = crew
-        self.jobs: _queue.SimpleQueue[isles.Interpreter | bool | None] = _queue.SimpleQueue()
-        self.spare: deque[tuple[isles.Interpreter, Any]] = deque()
-        self.thread: threading.Thread | None = None
-
-    def take(self) -> isles.Interpreter | None:
-        """Return the spare one if it is as a new one would be, and have another one made."""
-        self.begin()
-        self.jobs.put(True)
-        with contextlib.suppress(IndexError):
-            interp, made_with = self.spare.popleft()
-            if made_with == _surroundings():
-                return interp
-            self.end(interp)
-        return None
-
-    def begin(self) -> None:
-        crew = self.crew
-        with crew.lock:
-            if self.thread is None and crew.refusal is None:
-                self.thread = threading.Thread(target=self.work, name=f"{crew.prefix}_spare")
-                self.thread.start()
-                crew.threads.add(self.thread)
-
-    def end(self, interp: isles.Interpreter) -> None:
-        if self.thread is not None and self.jobs.qsize() < self.WAITING:
-            self.jobs.put(interp)
-        else:
-            _close(interp)
-
-    def work(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            if job is not True:
-                _close(job)
-            elif not self.spare and self.crew.refusal is None:
-                self.make()
-            job = None
-        self.jobs.put(None)  # those who are late do without
-        while self.spare:
-            _close(self.spare.popleft()[0])
-        while not self.jobs.empty():
-            if isinstance(job := self.jobs.get(), isles.Interpreter):
-                _close(job)
-
-    def make(self) -> None:
-        made_with = _surroundings()
-        interp = None
-        try:
-            interp = self.crew.setup.make()
-            self.crew.setup.load(interp)
-        except (Exception, SystemExit):
-            if interp is not None:
-                _close(interp)  # who needs one meets it, if it is still so
-        else:
-            self.spare.append((interp, made_with))
-
-
-def _surroundings() -> Any:
-    """What a new interpreter takes over from this one and the process."""
-    return sys.path.copy(), dict(os.environ)
-
-
-def _close(interp: isles.Interpreter) -> None:
-    try:
-        interp.close()
-    except (isles.InterpreterError, SystemExit):
-        pass  # somebody was faster, or the process ends
-
-
-class _Worker:
-    """A thread that owns an interpreter.  Only that thread writes here."""
-
-    def __init__(self, crew: _Crew, name: str) -> None:
-        self.crew = crew
-        self.thread = threading.Thread(target=self.work, name=name)
-        self.interp: isles.Interpreter | None = None
-        self.left = 0  # tasks until the interpreter is replaced; 0 if it isn't
-        self.future: _Future | None = None  # of the task that runs
-        self.tasks = self.skipped = 0
-        self.start: float | None = None
-        self.idle_since: float | None = None
-        self.waited = 0.0
-
-    def work(self) -> None:
-        """The life of the thread."""
-        isles._interpreters._name_thread(self.thread.name)
-        try:
-            self.renew()
-        except (Exception, SystemExit):
-            pass  # the next task meets it, if it is still so
-        try:
-            self.start = time.monotonic()
-            self.serve()
-        finally:
-            self.crew.queue.put(None)
-            if self.crew.keeper is not None:
-                self.crew.keeper.jobs.put(None)
-            self.retire()
-
-    def renew(self) -> None:
-        """Make an interpreter; raises what create() does, and BrokenInterpreterPool."""
-        setup, keeper = self.crew.setup, self.crew.keeper
-        self.interp = interp = (keeper.take() if keeper else None) or setup.make()
-        interp.name = self.thread.name
-        try:
-            setup.prepare(interp)
-        except BaseException:
-            self.retire()
-            if self.crew.refusal is _after_exit:
-                raise
-            _base.LOGGER.critical("Exception in initializer:", exc_info=True)
-            self.crew.refuse(_broken)
-            self.crew.drop(_broken)
-            raise _broken() from None
-        self.left = self.crew.max_tasks
-
-    def retire(self) -> None:
-        interp, self.interp = self.interp, None
-        if interp is not None:
-            _close(interp)
-
-    def replace(self) -> None:
-        """As retire(), but the next task is not to wait for it."""
-        interp, self.interp = self.interp, None
-        if interp is not None and self.crew.keeper is not None:
-            self.crew.keeper.end(interp)
-
-    def serve(self) -> None:
-        """Do tasks until there are to be no more.  Every line here counts."""
-        get_nowait = self.crew.queue.get_nowait
-        while True:
-            try:
-                task = get_nowait()
-            except _queue.Empty:
-                # Nothing is kept while it waits.
-                task = future = func = args = kwargs = result = self.future = None
-                task = self.wait()
-            if task is None:
-                return
-            self.future, func, args, kwargs = task
-            future = self.future
-            with future._condition:
-                if future._state == _base.PENDING:
-                    future._state = _base.RUNNING
-                    future.worker = self
-            if future._state != _base.RUNNING:
-                self.skipped += 1
-                future.set_running_or_notify_cancel()
-                continue
-            try:
-                interp: Any = self.interp
-                if kwargs:
-                    result = interp._task(func, *args, **kwargs)
-                elif kwargs is None:
-                    result = interp._chunk(func, *args)
-                else:  # quicker than with an empty dict
-                    result = interp._task(func, *args)
-            except BaseException as error:
-                self.recover(task, error)
-            else:
-                self.tasks += 1  # first: with the result its submitter may submit again
-                future.finish(result)
-            if self.left:
-                self.left -= 1
-                if not self.left:
-                    self.replace()
-
-    def wait(self) -> Any:
-        self.idle_since = start = time.monotonic()
-        task = self.crew.queue.get()
-        self.idle_since = None
-        self.waited += time.monotonic() - start
-        return task
-
-    def recover(self, task: Any, error: BaseException) -> None:
-        """A task failed, or the interpreter had ended before it could begin."""
-        if self.has_interpreter():
-            self.fail(task, error)
-            return
-        _, func, args, kwargs = task
-        try:
-            self.renew()
-            interp: Any = self.interp
-            result = (
-                interp._chunk(func, *args)
-                if kwargs is None
-                else interp._task(func, *args, **kwargs)
-            )
-        except BaseException as error:
-            self.fail(task, error)
-        else:
-            self.tasks += 1
-            task[0].finish(result)
-
-    def interrupt(self, exc: BaseException | type[BaseException]) -> bool:
-        """Of what this thread runs in the interpreter; False if it is not there."""
-        interp = self.interp
-        try:
-            return interp is not None and _interpreters.interrupt(
-                interp.id, exc, self.thread.ident or 0
-            )
-        except isles.InterpreterNotFoundError:
-            return False
-
-    def has_interpreter(self) -> bool:
-        try:
-            return self.interp is not None and self.interp.is_running() is not None
-        except isles.InterpreterNotFoundError:
-            return False
-
-    def fail(self, task: Any, error: BaseException) -> None:
-        done = None
-        if isinstance(error, isles.ExecutionFailed):
-            error, done = _tasks.revive(error)
-        error.__traceback__ = None  # it has only this thread's frames
-        self.tasks += 1
-        if task[3] is None:
-            task[0].finish((done or [], error))
-        else:
-            task[0].fail(error)
-
-    def stats(self) -> WorkerStats:
-        now = time.monotonic()
-        waited = self.waited + (now - since if (since := self.idle_since) is not None else 0.0)
-        busy = now - self.start - waited if self.start is not None else 0.0
-        interp = self.interp
-        return WorkerStats(interp.id if interp else None, self.tasks, max(0.0, busy), waited)
-
-
-# ---- the executor ----
 
 
 class InterpreterPoolExecutor(ThreadPoolExecutor):
@@ -560,7 +82,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = _usable_cpus()
+            max_workers = _cpus.usable()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
@@ -573,10 +95,13 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
         isles._rules(extensions)  # raises now rather than in a worker
-        setup = _Setup(isolated, extensions, list(preload), initializer, initargs)
+        setup = Setup(isolated, extensions, list(preload), initializer, initargs)
+        if "\0" in thread_name_prefix:
+            raise ValueError("thread_name_prefix may not contain null characters")
+        thread_name_prefix.encode()  # surrogates raise now rather than in a worker
         prefix = thread_name_prefix or f"InterpreterPoolExecutor-{next(_names)}"
         self._max_workers, self._thread_name_prefix = max_workers, prefix
-        self._crew = crew = _Crew(setup, max_workers, max_tasks_per_child, prefix)
+        self._crew = crew = Crew(setup, max_workers, max_tasks_per_child, prefix)
         # Whoever drops the executor may hold the crew's lock: this takes none.
         self._end = weakref.ref(self, lambda _: crew.queue.put(None))
 
@@ -596,11 +121,11 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     @property
     def _broken(self) -> bool:
-        return self._crew.refusal is _broken
+        return self._crew.refusal is broken
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
-        # As _Crew.submit(): a call less.
-        future = _Future()
+        # As Crew.submit(): a call less.
+        future = Future()
         crew = self._crew
         with crew.lock:
             if crew.refusal is not None:
@@ -611,6 +136,29 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         return future
 
     submit.__doc__ = futures.Executor.submit.__doc__
+
+    def schedule(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> futures.Future[Any]:
+        """As submit(func, *args, **kwargs), for `timeout` seconds at most; None: without limit.
+
+        They count from when the task begins.  After that it is interrupted (by KeyboardInterrupt;
+        see Interpreter.interrupt()) and the future fails with TimeoutError, about a twentieth of a
+        second later at the latest, also if the task is blocked in C or catches KeyboardInterrupt:
+        then another interpreter takes its place, and the old one ends when it comes back;
+        shutdown(wait=True) waits for that too.  Raises as submit(), and ValueError for a negative
+        timeout.  Thread-safe.
+        """
+        if timeout is None:
+            return self.submit(func, *args, **(kwargs or {}))
+        if not timeout >= 0:  # nor is NaN
+            raise ValueError("timeout must be a non-negative number")
+        return self._crew.submit(func, tuple(args), dict(kwargs or {}), TimedFuture(timeout))
 
     def map(
         self,
@@ -650,7 +198,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         iterables: tuple[Iterable[Any], ...],
         chunksize: int,
         buffersize: int | None,
-    ) -> Iterator[_Future]:
+    ) -> Iterator[Future]:
         """Submit the next task of a map(), and yield its future, again and again."""
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -686,7 +234,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         if nothing.  Code that is blocked in C gets it when that returns.  Raises as
         Interpreter.interrupt(), and TypeError for a future of others.  Thread-safe.
         """
-        if not isinstance(future, _Future):
+        if not isinstance(future, Future):
             raise TypeError("future must come from an InterpreterPoolExecutor")
         while True:
             # Who runs it does not go on to another task while we have the lock.
@@ -704,49 +252,72 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         crew = self._crew
-        crew.refuse(crew.refusal or _after_shutdown)
+        crew.refuse(crew.refusal or after_shutdown)
         if cancel_futures:
             for future in crew.drain():
                 future.cancel()
         if wait:
             crew.join()
 
+    def terminate_workers(self) -> None:
+        """Cancel what waits, interrupt what runs, and take no more tasks.
+
+        Returns at once, without waiting for the end of what runs: see interrupt().  It is that of
+        ProcessPoolExecutor in 3.14.  Leaving the with block by KeyboardInterrupt does this first.
+        Thread-safe.
+        """
+        self.shutdown(wait=False, cancel_futures=True)
+        for worker in tuple(self._crew.workers):
+            if (future := worker.future) is not None:
+                self.interrupt(future)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: types.TracebackType | None,
+    ) -> bool | None:
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self.terminate_workers()
+        return super().__exit__(exc_type, exc_val, exc_tb)
+
     shutdown.__doc__ = futures.Executor.shutdown.__doc__
 
 
 _names = count()
+BrokenInterpreterPool.__module__ = WorkerStats.__module__ = __name__
 _NONE: dict[str, Any] = {}
 
 
 class _Ordered:
     """The tasks of a map() that have been submitted, and how to submit more."""
 
-    def __init__(self, submitting: Iterator[_Future]) -> None:
+    def __init__(self, submitting: Iterator[Future]) -> None:
         self.submitting = submitting
         self.pending: Any = deque()
 
     def add(self, count: int | None) -> None:
         self.pending.extend(islice(self.submitting, count))
 
-    def take(self, deadline: float | None) -> _Future:
-        future: _Future = self.pending.popleft()
+    def take(self, deadline: float | None) -> Future:
+        future: Future = self.pending.popleft()
         return future
 
 
 class _Unordered:
     """The same for map_unordered()."""
 
-    def __init__(self, submitting: Iterator[_Future]) -> None:
+    def __init__(self, submitting: Iterator[Future]) -> None:
         self.submitting = submitting
         self.pending: Any = set()
-        self.done: _queue.SimpleQueue[_Future] = _queue.SimpleQueue()
+        self.done: _queue.SimpleQueue[Future] = _queue.SimpleQueue()
 
     def add(self, count: int | None) -> None:
         for future in islice(self.submitting, count):
             self.pending.add(future)
             future.add_done_callback(self.done.put)  # type: ignore[arg-type]
 
-    def take(self, deadline: float | None) -> _Future:
+    def take(self, deadline: float | None) -> Future:
         try:
             future = self.done.get(timeout=_left(deadline))
         except _queue.Empty:
@@ -779,7 +350,7 @@ def _results(
             future.cancel()
 
 
-def _result(future: _Future, deadline: float | None) -> Any:
+def _result(future: Future, deadline: float | None) -> Any:
     try:
         return future.result(_left(deadline))
     except BaseException:
@@ -800,64 +371,3 @@ def _results_of_chunk(results: list[Any] | tuple[list[Any], BaseException]) -> I
             raise error
         finally:
             del error
-
-
-# ---- how many, and the end ----
-
-
-def _usable_cpus() -> int:
-    """How many CPUs the process may use: its affinity, or what its control group allows."""
-    cpus = os.process_cpu_count() or 1
-    quota = min(_quotas(), default=cpus)
-    return max(1, min(cpus, math.ceil(quota)))
-
-
-def _quotas() -> Iterator[float]:
-    """How many CPUs' time each of the process's control groups may take."""
-    for line in _read("/proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            yield from _quotas_above("/sys/fs/cgroup", path, "cpu.max")
-        elif "cpu" in controllers.split(","):
-            root = f"/sys/fs/cgroup/{controllers}"
-            yield from _quotas_above(root, path, "cpu.cfs_quota_us", "cpu.cfs_period_us")
-
-
-def _quotas_above(root: str, path: str, *files: str) -> Iterator[float]:
-    while True:
-        folder = f"{root}/{path.strip('/')}"
-        # "max 100000" and a quota of -1 are no limits.
-        match " ".join(_read(f"{folder}/{file}") for file in files).split():
-            case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period):
-                yield int(quota) / int(period)
-        if not path.strip("/"):
-            return
-        path = os.path.dirname(path.rstrip("/"))
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _end_crews() -> None:
-    """As the base's: the tasks that there are are done, then the threads end and are joined."""
-    for crew in tuple(_crews):
-        crew.refuse(_after_exit)
-
-
-def _begin_crews() -> None:
-    for crew in tuple(_crews):
-        crew.begin()
-
-
-if isles.get_current() == isles.get_main():
-    from isles import _exit
-
-    _exit.pools = _crews
-    os.register_at_fork(after_in_child=_begin_crews)
-else:
-    threading._register_atexit(_end_crews)  # type: ignore[attr-defined]

@@ -379,6 +379,12 @@ def begin(begun, func, *args):
     return func(*args)
 
 
+def late_in_a_pool():
+    with isles.InterpreterPoolExecutor(1) as pool:
+        late = pool.schedule(forever, timeout=0.1).exception(60)
+        return type(late).__name__, pool.schedule(abs, (-7,), timeout=60).result(60)
+
+
 class Unmakeable(Exception):
     def __reduce__(self):
         return int, ("x",)

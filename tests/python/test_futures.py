@@ -18,7 +18,10 @@ import pytest
 from child_process import check_clean, forks, run_script
 
 import isles
-from isles.futures import BrokenInterpreterPool, InterpreterPoolExecutor, _Future, _quotas_above
+from isles import _cpus
+from isles._cpus import _quotas_above
+from isles._future import Future
+from isles.futures import BrokenInterpreterPool, InterpreterPoolExecutor
 
 LATE = 20.0  # seconds after which something that is to happen has failed
 
@@ -74,7 +77,7 @@ def test_names():
     assert issubclass(InterpreterPoolExecutor, futures.Executor)
     assert issubclass(BrokenInterpreterPool, futures.BrokenExecutor)
     assert issubclass(BrokenInterpreterPool, BrokenThreadPool)
-    fresh = _Future()
+    fresh = Future()
     for name, value in vars(futures.Future()).items():
         if name != "_condition":
             assert getattr(fresh, name) == value or getattr(fresh, name) == ()
@@ -119,13 +122,13 @@ def test_thread_names():
 
 def test_default_size(monkeypatch):
     monkeypatch.setattr(os, "process_cpu_count", lambda: 3)
-    monkeypatch.setattr(isles.futures, "_quotas", lambda: iter(()))
+    monkeypatch.setattr(_cpus, "_quotas", lambda: iter(()))
     assert InterpreterPoolExecutor()._max_workers == 3
-    monkeypatch.setattr(isles.futures, "_quotas", lambda: iter((8.0, 1.5)))
+    monkeypatch.setattr(_cpus, "_quotas", lambda: iter((8.0, 1.5)))
     assert InterpreterPoolExecutor()._max_workers == 2
-    monkeypatch.setattr(isles.futures, "_quotas", lambda: iter((0.1,)))
+    monkeypatch.setattr(_cpus, "_quotas", lambda: iter((0.1,)))
     assert InterpreterPoolExecutor()._max_workers == 1
-    monkeypatch.setattr(isles.futures, "_quotas", lambda: iter((9.0,)))
+    monkeypatch.setattr(_cpus, "_quotas", lambda: iter((9.0,)))
     assert InterpreterPoolExecutor()._max_workers == 3
 
 
@@ -645,9 +648,7 @@ def test_shared_gil(monkeypatch):
     monkeypatch.setattr(isles, "create", lambda **kwargs: asked.append(kwargs) or create(**kwargs))
     with InterpreterPoolExecutor(1, isolated=False) as pool:
         assert pool.submit(far_tasks.add, 1).result() == 1
-    assert asked == [
-        {"isolated": False, "extensions": None, "name": pool._thread_name_prefix + "_0"}
-    ]
+    assert asked == [{"isolated": False, "extensions": None}]
 
 
 def test_extensions():
