@@ -34,7 +34,7 @@ help:
 	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
 	@echo "make tsan     run core's tests under ThreadSanitizer"
 	@echo "make fuzz     feed the decoders arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
-	@echo "make bench    compare isles with the standard library"
+	@echo "make bench    compare isles with the standard library, threads and processes (make chart: draw it)"
 	@echo "make lint     check style, types and the layers (make format: mend the style)"
 	@echo "make docs     build the documentation into build/docs"
 	@echo "make clean    remove build/"
@@ -44,8 +44,11 @@ run: $(OUT)/installed
 
 test: test-core test-python
 
-bench: $(OUT)/installed
+bench: $(OUT)/installed $(OUT)/bench-tools
 	$(python) bench/run.py $(ARGS)
+
+chart: $(OUT)/bench-tools
+	$(python) bench/chart.py bench/results/*-3.15.*.json docs/executors.svg
 
 # --- build ---
 
@@ -189,4 +192,4 @@ clean:
 
 .PHONY: help run test bench need-python test-python test-core tsan asan asan-core asan-python fuzz \
         fuzz-seeds matrix conformance test-conformance numpy-suite test-numpy compatibility check-packages \
-        lint format docs clean
+        chart lint format docs clean

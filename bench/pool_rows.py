@@ -14,7 +14,7 @@ from typing import Any
 
 import work
 from queue_rows import add_rows
-from rows import ChildFailed, Plan, Row, Sample, Sampler, alternate, column, in_child
+from rows import ChildFailed, Plan, Row, Sampler, alternate, in_child
 from sides import HERE, isles_side
 
 WORKERS = 2
@@ -169,11 +169,10 @@ def workers(plan: Plan) -> Iterator[Row]:
             name: Burn(executor, n) for name, executor in hire(stack).items()
         }
         taken = alternate(samplers, plan.rounds(15))
-    row = Row("two workers against one", "x", column(taken, "stdlib"), column(taken, "isles"))
-    row.ratio = row.isles.median if row.isles else None
-    others = {name: Sample.of(values).median for name, values in taken.items() if name != "isles"}
-    row.notes.append(", ".join(f"{name} {value:.2f}x" for name, value in others.items()))
-    yield row
+    for row in add_rows(taken, "two workers against one"):
+        row.unit = "x"
+        row.ratio = row.isles.median if row.isles else None
+        yield row
 
 
 def pool_memory(plan: Plan) -> Iterator[Row]:

@@ -141,7 +141,7 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         target = str(self.target) if self.target else None
-        return asdict(self) | {"name": self.title, "target": target, "reached": self.reached}
+        return asdict(self) | {"title": self.title, "target": target, "reached": self.reached}
 
 
 @dataclass
