@@ -172,6 +172,7 @@ lint: $(OUT)/installed $(OUT)/lint-tools
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FILES)
+	cd $(OUT) && $(python) -P -m mypy --config-file $(CURDIR)/pyproject.toml
 	cd $(OUT) && $(python) -P -m mypy.stubtest isles._interpreters
 
 format: $(OUT)/lint-tools

@@ -102,6 +102,7 @@ _LAZY = frozenset(
 
 
 def __getattr__(name: str) -> Any:
+    module: Any
     if name == "set_default_extensions":
         from isles import _extensions as module
     elif name == "warm":

@@ -30,7 +30,7 @@ class TimedFuture(Future):
 
     def __init__(self, timeout: float) -> None:
         super().__init__()
-        self.timeout = timeout
+        self.timeout: float = timeout
 
     def finish(self, result: Any) -> None:
         if self.late:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from isles import _KNOWN_TO_FAIL, _interpreters
 
@@ -93,7 +93,7 @@ def loaded() -> list[Extension]:
     copies = _interpreters._extensions()
     found = []
     for name, module in sys.modules.copy().items():
-        spec = getattr(module, "__spec__", None)
+        spec: Any = getattr(module, "__spec__", None)
         if isinstance(getattr(spec, "loader", None), ExtensionFileLoader) and spec.name == name:
             how = "private" if name in copies else "shared"
             found.append(Extension(name, how, spec.origin, copies.get(name, spec.origin)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from isles._workers import Worker
 
 
-class Condition(_thread.RLock):
+class Condition(_thread.RLock):  # type: ignore[misc]
     """What futures need of threading.Condition, at a tenth of the cost of making one."""
 
     sleepers: list[_thread.LockType] | None = None
@@ -51,7 +51,7 @@ class Future(_base.Future):
     _done_callbacks: Any = ()
     _waiting: list[Any] | None = None
 
-    timeout: float | None = None  # a TimedFuture has one
+    timeout: Any = None  # a TimedFuture has one
 
     # Whose task it is while that is in the interpreter, or just before or after; under the lock.
     worker: Worker | None = None
@@ -60,7 +60,7 @@ class Future(_base.Future):
         self._condition: Any = Condition()
 
     @property
-    def _waiters(self) -> list[Any]:
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
         with self._condition:
             if self._waiting is None:
                 self._waiting = []

@@ -124,7 +124,7 @@ def _watches(func: types.FunctionType, owner: Any, seen: set[int]) -> Iterator[_
     yield owner, None, (func.__code__, defaults)
     for watch in _captured(func, owner):
         yield watch if len(watch) == 2 else (owner, watch[1], _watched(watch[2]))
-        value = watch[-1]
+        value: Any = watch[-1]
         by_value = isinstance(value, types.FunctionType) and not _is_importable(value)
         if by_value and id(value) not in seen:
             seen.add(id(value))

@@ -17,13 +17,13 @@ class Pickler(_pickle.Pickler):
     def __init__(self, file: io.BytesIO, lend: Callable, persistent_id: Callable | None) -> None:
         # Before the base's, which looks for it.
         if persistent_id is not None:
-            self.persistent_id = persistent_id
+            self.persistent_id = persistent_id  # type: ignore[method-assign]
         super().__init__(file, 5, buffer_callback=lend)
 
 
 class Unpickler(_pickle.Unpickler):
     def __init__(self, file: io.BytesIO, buffers: Any, persistent_load: Callable) -> None:
-        self.persistent_load = persistent_load
+        self.persistent_load = persistent_load  # type: ignore[method-assign]
         super().__init__(file, buffers=buffers)
 
 

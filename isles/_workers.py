@@ -244,7 +244,7 @@ class Keeper:
 
     def work(self) -> None:
         while (job := self.jobs.get()) is not None:
-            if job is not True:
+            if isinstance(job, isles.Interpreter):
                 _close(job)
             elif not self.spare and self.crew.refusal is None:
                 self.make()

@@ -108,19 +108,19 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
     # As the base has them, for those who look.
 
     @property
-    def _threads(self) -> set[threading.Thread]:
+    def _threads(self) -> set[threading.Thread]:  # type: ignore[override]
         return self._crew.threads
 
     @property
-    def _work_queue(self) -> Any:
+    def _work_queue(self) -> Any:  # type: ignore[override]
         return self._crew.queue
 
     @property
-    def _shutdown(self) -> bool:
+    def _shutdown(self) -> bool:  # type: ignore[override]
         return self._crew.refusal is not None
 
     @property
-    def _broken(self) -> bool:
+    def _broken(self) -> bool:  # type: ignore[override]
         return self._crew.refusal is broken
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
