@@ -1,8 +1,12 @@
 """Signals while the main thread runs Python code of another interpreter."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import textwrap
+import time
 
 import pytest
 from child_process import check_clean, forks, run_script
@@ -192,3 +196,90 @@ def test_idle_watcher_uses_no_time():
         assert time.process_time() - before < 0.02
         interrupted(interp.exec, FOREVER)
     """)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "interp.exec(FOREVER)",
+        "interp.call(forever)",
+        "interp.run(forever, timeout=60)",
+        "queue.get()",
+        "pool.submit(forever).result()",
+        "list(pool.map(forever, [1, 2, 3]))",
+    ],
+)
+def test_ctrl_c_in_a_terminal(wait):
+    """The terminal sends the signal to all that is in its foreground; here by a pty."""
+    script = textwrap.dedent(f"""\
+        import os, isles
+        os.open(os.ttyname(0), os.O_RDWR)  # the terminal becomes that of this session
+        FOREVER = "while True: pass"
+        def forever(*args):
+            while True:
+                pass
+        if __name__ == "__main__":
+            interp, queue = isles.create(), isles.create_queue()
+            with isles.InterpreterPoolExecutor(2) as pool:
+                pool.submit(abs, 1).result()
+                for _ in range(2):
+                    print("ready", flush=True)
+                    try:
+                        {wait}
+                    except KeyboardInterrupt:
+                        print("stopped", flush=True)
+                assert interp.call(abs, -2) == 2
+                pool.terminate_workers()
+            print("over", flush=True)
+        """)
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-P", "-W", "error", "-c", script]
+    child = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    stopped = []
+    with child:
+        try:
+            for word in ("ready", "stopped", "ready", "stopped", "over"):
+                if word == "stopped":
+                    time.sleep(0.3)  # the wait begins
+                    os.write(terminal, b"\x03")
+                start = time.monotonic()
+                shown_until(terminal, word)
+                if word == "stopped":
+                    stopped.append(time.monotonic() - start)
+            assert child.wait(20) == 0
+        finally:
+            child.kill()
+            os.close(terminal)
+    assert max(stopped) < 1, stopped
+
+
+def shown_until(terminal, word):
+    """Read what the terminal shows, up to the word."""
+    shown = ""
+    while not shown.endswith(word):
+        try:
+            shown += os.read(terminal, 1).decode()
+        except OSError:  # the program has ended
+            raise AssertionError(f"{word!r} is missing after {shown!r}") from None
+    return shown
+
+
+def test_ctrl_c_under_pytest(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        textwrap.dedent("""\
+        import isles
+
+        def test_it():
+            print("ready", flush=True)
+            isles.create().exec("while True: pass")
+        """)
+    )
+    options = ["-qs", "-p", "no:cacheprovider", str(tmp_path)]
+    run = f"import pytest; raise SystemExit(pytest.main({options}))"
+    ended = run_script(run, interrupt=True)
+    assert ended.code == pytest.ExitCode.INTERRUPTED, ended
+    assert "KeyboardInterrupt" in ended.out, ended
+    assert ended.seconds < 10, ended
