@@ -54,7 +54,7 @@ wants_globals(PyObject *callable)
 static PyObject *
 call_chunk(struct isles_args *args, PyObject *callable)
 {
-    PyObject *tasks = PyImport_ImportModule("isles._tasks");
+    PyObject *tasks = isles__import("isles._tasks");
     PyObject *run_chunk = tasks ? PyObject_GetAttrString(tasks, "run_chunk") : NULL;
     PyObject *result = NULL;
     if (run_chunk != NULL) {

@@ -3,6 +3,7 @@
 #include "codec.h"
 #include "ids.h"
 #include "interp.h"
+#include "interrupts.h"
 #include "private.h"
 #include "queues.h"
 #include "views.h"
@@ -618,7 +619,7 @@ static int
 open_unpickler(struct decoder *d)
 {
     PyObject *buffers = NULL, *stream = NULL, *persistent = NULL;
-    PyObject *helper = PyImport_ImportModule("isles._pickling");
+    PyObject *helper = isles__import("isles._pickling");
     d->hooks = helper ? PyCapsule_New(d, HOOKS, NULL) : NULL;
     if (d->hooks != NULL && get_stream(d, &buffers, &stream) == 0) {
         persistent = PyCFunction_New(&persistent_load_def, d->hooks);

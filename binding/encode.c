@@ -5,6 +5,7 @@
 #include "gate.h"
 #include "ids.h"
 #include "interp.h"
+#include "interrupts.h"
 #include "lending.h"
 #include "queues.h"
 #include "views.h"
@@ -498,7 +499,7 @@ open_pickler(struct encoder *e, const struct step *step)
 {
     /* A lone root shares nothing with the rest of the message. */
     bool alone = e->whole || (step->up == NULL && !e->several);
-    PyObject *helper = PyImport_ImportModule("isles._pickling");
+    PyObject *helper = isles__import("isles._pickling");
     PyObject *lend = NULL, *id = NULL, *pair = NULL;
     e->hooks = helper ? PyCapsule_New(e, HOOKS, NULL) : NULL;
     if (e->hooks != NULL) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "../core/status.h"
+#include "interrupts.h"
 #include "signals.h"
 
 /* ---- RunFailedError ---- */
@@ -183,7 +184,7 @@ isles__raise_status(const struct isles_state *state, int status, int64_t id)
 static PyObject *
 namespace_new(PyObject *attributes)
 {
-    PyObject *types = PyImport_ImportModule("types");
+    PyObject *types = isles__import("types");
     PyObject *type = types ? PyObject_GetAttrString(types, "SimpleNamespace") : NULL;
     PyObject *empty = type ? PyTuple_New(0) : NULL;
     PyObject *result = empty ? PyObject_Call(type, empty, attributes) : NULL;
@@ -302,7 +303,7 @@ display_of(PyObject *error, PyObject *sources, PyObject *formatted)
          */
         return Py_NewRef(formatted);
     }
-    PyObject *helper = PyImport_ImportModule("isles._failure");
+    PyObject *helper = isles__import("isles._failure");
     PyObject *display =
         helper ? PyObject_CallMethod(helper, "display", "(OO)", error, sources) : NULL;
     Py_XDECREF(helper);
@@ -318,7 +319,7 @@ display_of(PyObject *error, PyObject *sources, PyObject *formatted)
 static PyObject *
 carried_of(PyObject *error)
 {
-    PyObject *helper = isles_registry_exiting() ? NULL : PyImport_ImportModule("isles._tasks");
+    PyObject *helper = isles_registry_exiting() ? NULL : isles__import("isles._tasks");
     PyObject *carried = helper ? PyObject_CallMethod(helper, "carry", "(O)", error) : NULL;
     Py_XDECREF(helper);
     if (carried == NULL) {

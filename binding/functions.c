@@ -4,6 +4,7 @@
 
 #include "codec.h"
 #include "errors.h"
+#include "interrupts.h"
 
 /* A shipment is a tuple, so that the collector sees what it holds. */
 enum {
@@ -176,7 +177,7 @@ remember_last(struct isles_state *state, PyObject *function, PyObject *shipment)
 static PyObject *
 ask_helper(const struct isles_state *state, PyObject *callable)
 {
-    PyObject *helper = PyImport_ImportModule("isles._pack");
+    PyObject *helper = isles__import("isles._pack");
     PyObject *packed = helper ? PyObject_CallMethod(helper, "pack", "(O)", callable) : NULL;
     Py_XDECREF(helper);
     if (packed == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {

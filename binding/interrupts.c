@@ -76,14 +76,50 @@ isles__interrupts_due(void)
     return top != NULL && top->begun && top->open && isles_interp_is_wanted(top->interp);
 }
 
+PyObject *
+isles__import(const char *name)
+{
+    struct isles_thread *thread = isles_thread_self();
+    if (thread == NULL) {
+        return PyErr_NoMemory();
+    }
+    thread->holds++;
+    PyObject *module = PyImport_ImportModule(name);
+    thread->holds--;
+    return module;
+}
+
+/* Whether importlib's own code runs.  Between taking one of its locks and the `with` that gives it
+ * back, an exception leaves the lock taken, and with it any other thread that imports here hangs;
+ * the next call comes from another thread. */
+static bool
+is_in_importlib(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    PyCodeObject *code = frame ? PyFrame_GetCode(frame) : NULL;
+    static const char prefix[] = "<frozen importlib._bootstrap";
+    const char *file = code ? PyUnicode_AsUTF8(code->co_filename) : NULL;
+    bool found = file != NULL && strncmp(file, prefix, sizeof(prefix) - 1) == 0;
+    if (code != NULL && file == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(frame);
+    return found;
+}
+
 /* The pending call: in any thread of the interpreter, whose reference it takes over.  One that is
- * not meant does nothing, and the watcher calls again. */
+ * not meant, or comes at a bad time, does nothing, and the watcher calls again. */
 static int
 called(void *arg)
 {
     struct isles_interp *interp = arg;
     atomic_store(&interp->called, false);
     isles_interp_unref(interp);
+    const struct isles_thread *thread = isles_thread_self();
+    if ((thread != NULL && thread->holds > 0) || is_in_importlib()) {
+        return 0;
+    }
     return isles__signals_check();
 }
 

@@ -19,6 +19,10 @@ int isles__interrupt(struct isles_state *state, struct isles_interp *interp, PyO
 /* Raises what is due on this thread, here and now: 0, or -1 with an exception. */
 int isles__interrupts_check(void);
 
+/* PyImport_ImportModule() for what isles itself needs there: no signal or interruption strikes
+ * meanwhile, so the interpreter never has half of it. */
+PyObject *isles__import(const char *name);
+
 /* Whether the stay of this thread's that is innermost is wanted: isles__interrupts_check() raises
  * the reason then.  Cheap. */
 bool isles__interrupts_due(void);

@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include "interrupts.h"
+
 static void
 local_free(struct isles_local *local)
 {
@@ -23,7 +25,7 @@ PyObject *
 isles__local_loads(struct isles_local *local)
 {
     if (local->loads == NULL) {
-        PyObject *pickle = PyImport_ImportModule("_pickle");
+        PyObject *pickle = isles__import("_pickle");
         PyObject *loads = pickle ? PyObject_GetAttrString(pickle, "loads") : NULL;
         Py_XDECREF(pickle);
         Py_XSETREF(local->loads, loads);

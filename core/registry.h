@@ -104,6 +104,7 @@ struct isles_thread {
     atomic_uint *parked;    /* what it waits for in isles_thread_wait(), or NULL; registry lock */
     bool rung;              /* it was to be woken, but did not wait; registry lock */
     int depth;              /* passes on this thread */
+    int holds;              /* the binding's: interruptions wait while there are any */
     int making;             /* how often it is in isles_registry_make_alone() */
     uint32_t entries_size;
     struct isles_thread_entry *entries; /* by slot; this thread's only */

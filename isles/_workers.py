@@ -322,18 +322,19 @@ class Worker:
     def renew(self) -> None:
         """Make an interpreter; raises what create() does, and BrokenInterpreterPool."""
         setup, keeper = self.crew.setup, self.crew.keeper
-        self.interp = interp = (keeper.take() if keeper else None) or setup.make()
+        interp = (keeper.take() if keeper else None) or setup.make()
         interp.name = self.thread.name
         try:
             setup.prepare(interp)
         except BaseException:
-            self.retire()
+            _close(interp)
             if self.crew.refusal is after_exit:
                 raise
             _base.LOGGER.critical("Exception in initializer:", exc_info=True)
             self.crew.refuse(broken)
             self.crew.drop(broken)
             raise broken() from None
+        self.interp = interp  # only now: what interrupts a task that waits for it, spares it
         self.left = self.crew.max_tasks
 
     def retire(self) -> None:

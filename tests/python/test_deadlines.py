@@ -208,3 +208,22 @@ if __name__ == "__main__":
 def test_in_an_interpreter(interp):
     assert interp.call(far.late_in_a_pool) == ("TimeoutError", 7)
     assert threading.active_count() < 20
+
+
+def slow_start():
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        pass
+
+
+def test_an_initializer_is_not_hit_by_what_is_meant_for_a_task():
+    with InterpreterPoolExecutor(1, initializer=slow_start, max_tasks_per_child=1) as pool:
+        pool.submit(abs, -1).result(60)
+        task = pool.schedule(far.forever, timeout=0.1)  # its interpreter is made first
+        other = pool.schedule(far.forever)
+        while not other.running():
+            time.sleep(0.001)
+        assert pool.interrupt(other, ValueError("enough"))
+        assert isinstance(task.exception(60), TimeoutError)
+        assert isinstance(other.exception(60), ValueError)
+        assert pool.submit(abs, -1).result(60) == 1
