@@ -89,6 +89,9 @@ put_out(PyObject *self, struct lines *lines, size_t count)
 static int
 keep(struct lines *lines, const Py_buffer *bytes)
 {
+    if (bytes->len == 0) {
+        return 0; /* memcpy() must not see the NULL of no text yet */
+    }
     size_t size = lines->size + (size_t)bytes->len;
     if (size > lines->capacity) {
         size_t capacity = size < 256 ? 256 : size + size / 2;

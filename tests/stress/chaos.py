@@ -205,7 +205,7 @@ class Actor(threading.Thread):
         name = self.rng.choice([None, "a name", "ein anderer Name ü"])
         interp = isles.create(isolated=isolated, name=name)
         self.world.made[isolated] += 1
-        # An interruption while collections, say, is imported may leave it in pieces, as Ctrl-C does.
+        # An interruption while collections, say, is imported may leave it in pieces: as Ctrl-C.
         interp.call(warm_up)
         with self.world.lock:
             old, self.world.slots[place] = self.world.slots[place], interp
