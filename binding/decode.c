@@ -365,6 +365,7 @@ get_values(struct decoder *d, PyObject *keys)
 {
     Py_ssize_t size = PyTuple_GET_SIZE(keys), got = 0;
     PyObject *values[ISLES_SHAPE_KEYS], *dict = NULL;
+    assert(size > 0); /* get_shape() has seen to it */
     d->unfinished = NULL;
     while (got < size && (values[got] = get(d)) != NULL) {
         got++;

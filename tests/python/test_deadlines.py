@@ -13,8 +13,8 @@ from child_process import run_script
 import isles
 from isles import InterpreterPoolExecutor
 
-# Two seconds in which KeyboardInterrupt has no effect; then a result.
-STUBBORN = 2.0
+# Seconds in which KeyboardInterrupt has no effect; then a result.
+STUBBORN = 4.0
 
 
 def took_too_long(future, within):
@@ -54,7 +54,8 @@ def test_refused():
 
 
 @pytest.mark.parametrize("func", [far.forever, isles.create_queue().get])
-def test_what_can_be_interrupted(func):
+def test_what_can_be_interrupted(func, monkeypatch):
+    monkeypatch.setattr(isles._clock, "GRACE", 60)  # however busy the machine is
     with InterpreterPoolExecutor(1) as pool:
         before = pool.submit(isles.get_current).result(60)
         error = took_too_long(pool.schedule(func, timeout=0.2), 10)
@@ -81,8 +82,8 @@ def test_what_can_not_be_interrupted():
 
 def test_it_counts_from_when_the_task_begins():
     with InterpreterPoolExecutor(1) as pool:
-        first = pool.submit(time.sleep, 0.6)
-        second = pool.schedule(abs, (-1,), timeout=0.3)
+        first = pool.submit(time.sleep, 3)
+        second = pool.schedule(abs, (-1,), timeout=2)
         assert first.result(60) is None
         assert second.result(60) == 1
 

@@ -110,6 +110,8 @@ def test_what_it_called_on_into(interp):
         for func, *args in ([far.forever], [isles.create_queue().get]):
             interp.call(far.calls_on, other, far.spin, 1)
             with Running(interp, far.calls_on, other, func, *args) as running:
+                while not other.is_running():  # packing makes another exception of it
+                    time.sleep(0.001)
                 assert interp.interrupt(LookupError)
             assert running.outcome.excinfo.type.__name__ == "LookupError"
             assert not other.is_running()
