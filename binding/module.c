@@ -320,6 +320,24 @@ is_running(PyObject *module, PyObject *object)
     return PyBool_FromLong(running);
 }
 
+PyDoc_STRVAR(memory_doc, "_memory(id, /)\n--\n\n"
+                         "Bytes that the interpreter's allocator holds for objects of up to 512\n"
+                         "bytes; None if it has none of its own, or has ended.");
+
+static PyObject *
+memory(PyObject *Py_UNUSED(module), PyObject *id)
+{
+    int64_t number = PyLong_AsLongLong(id);
+    if (number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int64_t bytes = isles__private_memory(number);
+    if (bytes < 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromLongLong(bytes);
+}
+
 PyDoc_STRVAR(interrupt_doc,
              "interrupt(id, /, exc=KeyboardInterrupt, ident=0)\n--\n\n"
              "Raise exc in what runs in the interpreter: isles.Interpreter.interrupt().  With an\n"
@@ -483,6 +501,7 @@ static PyMethodDef functions[] = {
      interrupt_doc},
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
+    {"_memory", memory, METH_O, memory_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
     {"_name_thread", name_thread, METH_O, name_thread_doc},
     {"_exit", at_exit, METH_O, exit_doc},

@@ -102,6 +102,24 @@ isles__private_whence(int64_t id)
     return whence;
 }
 
+int64_t
+isles__private_memory(int64_t id)
+{
+    int64_t memory = -1;
+    head_lock(); /* an interpreter leaves the list before its allocator's state is freed */
+    PyInterpreterState *p = find(id);
+    if (p != NULL
+        && (p == _PyRuntime.interpreters.main
+            || p->obmalloc != _PyRuntime.interpreters.main->obmalloc)) {
+        /* Another thread may write it: an old number will do. */
+        memory = (int64_t)__atomic_load_n(&p->obmalloc->mgmt.narenas_currently_allocated,
+                                          __ATOMIC_RELAXED)
+                 * ARENA_SIZE;
+    }
+    head_unlock();
+    return memory;
+}
+
 bool
 isles__private_is_running(int64_t id)
 {

@@ -9,6 +9,7 @@
  *  - PyInterpreterState.threads.head: as above, for PyInterpreterState_ThreadHead.
  *  - _PyRuntime.signals.is_tripped: PyErr_CheckSignals() sees it only in main, on the main thread.
  *  - _PyEval_AddPendingCall: Py_AddPendingCall() reaches the main interpreter only.
+ *  - PyInterpreterState.obmalloc: what an interpreter's objects take, which nothing else tells.
  *  - PyThreadState._whence on 3.15, see isles__private_forsake_thread().
  *  - _PyInterpreterState_GetWhence: who made an interpreter that isles did not.
  *  - _PyDict_FromItems: isles__private_dict().
@@ -33,6 +34,10 @@ int isles__private_ids(int64_t **ids, size_t *count);
 
 /* CPython's `whence` of an interpreter, or -1 if there is none of that id. */
 long isles__private_whence(int64_t id);
+
+/* Bytes in the arenas of an interpreter that has an allocator of its own, for objects of up to 512
+ * bytes; -1 if there is none of that id, or it uses main's. */
+int64_t isles__private_memory(int64_t id);
 
 /* Whether an interpreter that isles did not make runs its __main__; false if there is none. */
 bool isles__private_is_running(int64_t id);

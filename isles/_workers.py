@@ -34,13 +34,16 @@ class WorkerStats(NamedTuple):
     """What a worker has done: see InterpreterPoolExecutor.stats().
 
     interpreter: the id of its interpreter, None while it has none.  tasks: how many have ended, a
-    chunk being one.  busy, waiting: seconds in tasks and without one.
+    chunk being one.  busy, waiting: seconds in tasks and without one.  memory: bytes that its
+    interpreter holds for objects of up to 512 bytes, in steps of a MiB; larger objects are not
+    counted.  None without an interpreter, and with isolated=False, where it is main's.
     """
 
     interpreter: int | None
     tasks: int
     busy: float
     waiting: float
+    memory: int | None
 
 
 # Those of this interpreter, for its end and for a child process.
@@ -455,7 +458,11 @@ class Worker:
         waited = self.waited + (now - since if (since := self.idle_since) is not None else 0.0)
         busy = now - self.start - waited if self.start is not None else 0.0
         interp = self.interp
-        return WorkerStats(interp.id if interp else None, self.tasks, max(0.0, busy), waited)
+        busy = max(0.0, busy)
+        if interp is None:
+            return WorkerStats(None, self.tasks, busy, waited, None)
+        memory = _interpreters._memory(interp.id)
+        return WorkerStats(interp.id, self.tasks, busy, waited, memory)
 
 
 # ---- the end ----

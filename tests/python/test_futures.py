@@ -743,6 +743,19 @@ def test_stats(one):
     assert one.stats()[0].interpreter is None and one.stats()[0].tasks == 3
 
 
+def test_stats_of_memory():
+    with InterpreterPoolExecutor(1) as pool:
+        pool.submit(abs, -1).result(60)
+        before = pool.stats()[0].memory
+        assert 2**20 <= before < 2**27
+        pool.submit(far_tasks.hoard, 1_000_000).result(60)
+        assert pool.stats()[0].memory - before >= 16_000_000
+    with InterpreterPoolExecutor(1, isolated=False) as pool:
+        pool.submit(abs, -1).result(60)
+        assert pool.stats()[0].memory is None
+    assert pool.stats()[0].memory is None
+
+
 def test_parallel_calls_from_many_threads():
     with InterpreterPoolExecutor(3) as pool:
         sums = []
