@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _queue
 import _thread
-import contextlib
 import os
 import sys
 import threading
@@ -223,12 +222,15 @@ class Keeper:
     def take(self) -> isles.Interpreter | None:
         """Return the spare one if it is as a new one would be, and have another one made."""
         self.begin()
-        self.jobs.put(True)
-        with contextlib.suppress(IndexError):
+        try:
             interp, made_with = self.spare.popleft()
-            if made_with == _surroundings():
-                return interp
-            self.end(interp)
+        except IndexError:
+            return None
+        finally:
+            self.jobs.put(True)
+        if made_with == _surroundings():
+            return interp
+        self.end(interp)
         return None
 
     def begin(self) -> None:
