@@ -6,8 +6,9 @@
 
 #include <stddef.h>
 
-/* Writes all of it, with nothing of another caller's in between; of descriptors 1 and 2 each has a
- * lock of its own, so that who is stuck in one does not stop the other.  Waits where a non-blocking
+/* Writes all of it, with nothing of another caller's to the same file in between; descriptors 1 and
+ * 2, though, count as files of their own.  Who is stuck in one of those, or in a pipe, does not stop
+ * writers to others (but for one pipe in 64).  Waits where a non-blocking
  * descriptor has no room.
  * 0; ISLES_INTERRUPTED after a signal, with fewer bytes in *written: go on with the rest; or
  * ISLES_IO and errno, with what was written. */
