@@ -62,7 +62,7 @@ def _end_all() -> None:
             pool.give_up()
         if stuck:
             _threading._thread_shutdown = lambda: _join_all_but(stuck)
-        if listener is not None:
+        if listener is not None and listener.thread.ident not in stuck:
             listener.finish()
 
 

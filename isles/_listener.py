@@ -34,18 +34,19 @@ class Listener:
 
     def work(self) -> None:
         _interpreters._name_thread(self.thread.name)
-        try:
-            while True:
-                self.deliver(self.queue.get_many(AT_ONCE))
-        except (ShutDown, SystemExit):
-            pass  # the interpreter or the process ends
+        while True:
+            try:
+                items = self.queue.get_many(AT_ONCE)
+            except (ShutDown, SystemExit):
+                return  # the interpreter or the process ends
+            self.deliver(items)
 
     def deliver(self, items: list[Any]) -> None:
         for key, argument in items:
             try:
                 if argument is None:
                     self.receivers.pop(key, None)
-                else:
+                elif key in self.receivers:
                     self.receivers[key](argument)
             except BaseException:
                 error = threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))

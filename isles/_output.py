@@ -106,12 +106,13 @@ def flush(interp: isles.Interpreter) -> None:
 
 
 class Lines(io.RawIOBase):
-    """Puts whole lines, each a str, into a queue, and the rest with flush().
+    """Puts whole lines, each a str, into a queue, and the rest with hand_over().
 
     Uses nothing of this module: what is printed at an interpreter's end comes after that has gone.
     """
 
     mode = "w"
+    at_end = False  # then a full queue takes it all the same: nobody may be left to make room
 
     def __init__(self, name: str, queue: isles.Queue, key: Any) -> None:
         super().__init__()
@@ -127,30 +128,22 @@ class Lines(io.RawIOBase):
         data = bytes(data)
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         with self._lock:
-            if not end:
-                self._rest.append(data)
-                return len(data)
-            whole = b"".join((*self._rest, data[:end]))
-            self._rest = [data[end:]]
-        self._put(whole, False)
+            whole = b"".join((*self._rest, data[:end])) if end else b""
+            self._rest = [data[end:]] if end else [*self._rest, data]
+        self._put(whole)
         return len(data)
 
-    def flush(self, at_end: bool = False) -> None:
-        super().flush()
+    def hand_over(self) -> None:
         with self._lock:
             rest, self._rest = b"".join(self._rest), []
-        self._put(rest, at_end)
+        self._put(rest)
 
     def close(self) -> None:
         if not self.closed:
-            try:
-                self.flush(True)
-            finally:
-                super().close()
-                if self._key is not None:
-                    self._queue._put_kept([(self._key, None)])
+            self.hand_over()
+        super().close()
 
-    def _put(self, data: bytes, at_end: bool) -> None:
+    def _put(self, data: bytes) -> None:
         lines: list[Any] = data.splitlines(True)
         for place, line in enumerate(lines):
             try:
@@ -158,7 +151,26 @@ class Lines(io.RawIOBase):
             except UnicodeDecodeError:
                 text = line.decode("utf-8", "backslashreplace")
             lines[place] = text if self._key is None else (self._key, text)
-        self._queue._put_kept(lines, at_end)
+        if lines:
+            self._queue._put_kept(lines, self.at_end)
+
+
+class End:
+    """Says that nothing comes any more.  Not the stream's business: threads that leak keep that."""
+
+    def __init__(self, queue: isles.Queue, key: Any) -> None:
+        self.queue, self.key = queue, key
+
+    def __del__(self) -> None:
+        self.queue._put_kept([(self.key, None)])
+
+
+class Stream(io.TextIOWrapper):
+    """Writes to Lines at the end of each line, as line_buffering does; only this has a flush()."""
+
+    def flush(self) -> None:
+        super().flush()
+        self.buffer.hand_over()  # type: ignore[attr-defined]
 
 
 def install(*ways: Way) -> None:
@@ -171,10 +183,14 @@ def install(*ways: Way) -> None:
 
 def _stream(name: str, way: Any) -> Any:
     if not isinstance(way[0], int):
+        import atexit
+
         lines = Lines(f"<{name}>", *way)
-        return io.TextIOWrapper(
-            lines, "utf-8", "surrogatepass", newline="\n", write_through=True
-        )
+        stream = Stream(lines, "utf-8", "surrogatepass", newline="\n", line_buffering=True)
+        atexit.register(finish, stream)  # the first, which runs last
+        if way[1] is not None:
+            setattr(sys, f"isles_{name}_end", End(*way))  # goes with sys, after all else
+        return stream
     fd, encoding, errors = way
     if name == "stderr":
         errors = "backslashreplace"
@@ -184,10 +200,18 @@ def _stream(name: str, way: Any) -> Any:
     return _interpreters._stream(fd, f"<{name}>", encoding, errors)
 
 
+def finish(stream: Any) -> None:
+    """Hand over what there is of a line, as an interpreter's end does: without a word."""
+    try:
+        if isinstance(stream, Stream):
+            stream.buffer.at_end = True  # type: ignore[attr-defined]
+        stream.flush()
+    except Exception:
+        pass  # closed, or its queue shut down
+
+
 def flush_here() -> None:
     for stream in (sys.__stdout__, sys.__stderr__):
-        try:
-            lines = stream.buffer  # type: ignore[union-attr]
-            lines.flush(True) if isinstance(lines, Lines) else lines.flush()
-        except Exception:
-            pass  # as at the interpreter's end
+        finish(stream)
+        if isinstance(stream, Stream) and not stream.closed:
+            stream.buffer.at_end = False  # type: ignore[attr-defined]
