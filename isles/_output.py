@@ -30,6 +30,8 @@ NAMES = "stdout", "stderr"
 
 # ---- in the interpreter that asks ----
 
+_beginning = _thread.allocate_lock()
+
 
 class File:
     """A descriptor of its own, or one of the process's standard ones, and how text is written."""
@@ -48,19 +50,19 @@ def opened(target: Target | File | None) -> Any:
         return target
     if isinstance(target, (str, os.PathLike)):
         return File(os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    if callable(target):
+        return target
     if hasattr(target, "fileno"):
         try:
             fd = target.fileno()
         except io.UnsupportedOperation:
-            message = f"{target!r} has no descriptor; its write method would be called with lines"
+            message = f"{target!r} has no descriptor: give its write method instead"
             raise ValueError(message) from None
         if hasattr(target, "flush"):
             target.flush()
         encoding = getattr(target, "encoding", None) or "utf-8"
         own = fd if fd in (1, 2) else os.dup(fd)
         return File(own, encoding, getattr(target, "errors", None))
-    if callable(target):
-        return target
     kind = type(target).__name__
     raise TypeError(f"output goes to a path, a file, a callable or a Queue, not to {kind}")
 
@@ -69,8 +71,9 @@ def redirect(interp: isles.Interpreter, *targets: Any) -> None:
     """Send what a new interpreter prints to what opened() gave; closes it if that fails."""
     import weakref
 
-    if not isles._redirected:
-        isles._redirected = weakref.WeakSet()
+    with _beginning:
+        if isles._redirected == ():
+            isles._redirected = weakref.WeakSet()
     try:
         ways = [_way(interp.id, *each) for each in zip(NAMES, targets, strict=True)]
         interp.call(install, *ways)
@@ -119,7 +122,7 @@ class Lines(io.RawIOBase):
         self.name = name
         self._queue, self._key = queue, key
         self._rest: list[bytes] = []
-        self._lock = _thread.RLock()  # a finalizer may print while this thread has it
+        self._lock = _thread.RLock()  # a finalizer may print while this thread has it: in between
 
     def writable(self) -> bool:
         return True
@@ -128,15 +131,16 @@ class Lines(io.RawIOBase):
         data = bytes(data)
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         with self._lock:
-            whole = b"".join((*self._rest, data[:end])) if end else b""
-            self._rest = [data[end:]] if end else [*self._rest, data]
+            rest, self._rest = self._rest, []
+            whole = b"".join((*rest, data[:end])) if end else b""
+            self._rest = [data[end:], *self._rest] if end else [*rest, data, *self._rest]
         self._put(whole)
         return len(data)
 
     def hand_over(self) -> None:
         with self._lock:
-            rest, self._rest = b"".join(self._rest), []
-        self._put(rest)
+            rest, self._rest = self._rest, []
+        self._put(b"".join(rest))
 
     def close(self) -> None:
         if not self.closed:

@@ -132,9 +132,7 @@ def _handle(packed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     values, others = packed
     record = logging.makeLogRecord({})
     # The times since the start of logging are those of this interpreter.
-    values["relativeCreated"] = (
-        record.relativeCreated - (record.created - values["created"]) * 1000
-    )
+    values["relativeCreated"] = record.relativeCreated - (record.created - values["created"]) * 1000
     vars(record).update(values)
     for name, (pickled, text) in others.items():
         try:

@@ -27,7 +27,9 @@ class Keep(logging.Handler):
 def kept():
     """What arrives at main's root logger, which is at INFO; loggers are as they were afterwards."""
     handler, root = Keep(), logging.getLogger()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(interpreterName)s: %(message)s"))
+    handler.setFormatter(
+        logging.Formatter("%(levelname)s %(name)s %(interpreterName)s: %(message)s")
+    )
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -133,7 +135,8 @@ def test_what_can_not_be_pickled(kept):
 import datetime, logging, sys
 class Here:
     def __repr__(self): return "<here>"
-extra = {"odd": lambda: 1, "here": Here(), "day": datetime.date(2026, 11, 25), "parts": [1, {"a": 2}]}
+day = datetime.date(2026, 11, 25)
+extra = {"odd": lambda: 1, "here": Here(), "day": day, "parts": [1, {"a": 2}]}
 logging.warning("%s %r", Here(), sys.stdout.buffer, extra=extra)
 logging.warning(Here())
 """)

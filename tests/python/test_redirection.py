@@ -122,7 +122,18 @@ def test_a_callable_gets_each_line():
         interp.call(print_all, "30 %", "60 %", end="\r")
         interp.call(print_all, "flushed", end="", flush=True)
         interp.call(print_all, "rest", end="")
-    expected = ["a\n", "b\n", "\ud800ä\n", "\n", "error\n", "one ", "two", "\\xff\n", "30 %\r", "60 %\r"]
+    expected = [
+        "a\n",
+        "b\n",
+        "\ud800ä\n",
+        "\n",
+        "error\n",
+        "one ",
+        "two",
+        "\\xff\n",
+        "30 %\r",
+        "60 %\r",
+    ]
     assert lines == [*expected, "flushed", "rest"]
 
 
