@@ -16,6 +16,7 @@ struct lines {
     char *pending; /* malloc */
     size_t size;
     size_t capacity;
+    int lane;  /* of the descriptor */
     int owned; /* a descriptor to be closed, or 0: FileIO would warn that nobody did it */
 };
 
@@ -37,13 +38,13 @@ fd_of(PyObject *self)
 /* Writes all, without the GIL; a signal's handler may raise in between, and the rest is lost then,
  * as with Python's own files.  0, or -1 with an exception. */
 static int
-write_out(int fd, const char *text, size_t size)
+write_out(int fd, int lane, const char *text, size_t size)
 {
     while (size > 0) {
         size_t written = 0;
         int status, error;
         Py_BEGIN_ALLOW_THREADS
-            status = isles_output_write(fd, text, size, &written);
+            status = isles_output_write(fd, lane, text, size, &written);
             error = errno;
         Py_END_ALLOW_THREADS
         if (status == ISLES_INTERRUPTED) {
@@ -82,7 +83,7 @@ put_out(PyObject *self, struct lines *lines, size_t count)
     }
     lines->pending = tail;
     lines->size = lines->capacity = rest;
-    int result = write_out(fd, text, count);
+    int result = write_out(fd, lines->lane, text, count);
     free(text);
     return result;
 }
@@ -203,8 +204,10 @@ lines_new(PyObject *io, int fd, const char *name)
     PyObject *text = file ? PyUnicode_FromString(name) : NULL;
     if (text == NULL || PyObject_SetAttrString(file, "name", text) < 0) {
         Py_CLEAR(file);
-    } else if (fd > 2) {
-        lines_of(file, (PyTypeObject *)type)->owned = fd;
+    } else {
+        struct lines *lines = lines_of(file, (PyTypeObject *)type);
+        lines->lane = isles_output_lane(fd);
+        lines->owned = fd > 2 ? fd : 0;
     }
     Py_XDECREF(base);
     Py_XDECREF(type);

@@ -31,16 +31,15 @@ init_once(void)
     (void)isles_fork_hook(NULL, NULL, forked); /* without memory: a child may have to do without */
 }
 
-/* The system itself keeps together what goes at once to a file; to a pipe, PIPE_BUF bytes. */
-static isles_mutex *
-lock_of(int fd)
+int
+isles_output_lane(int fd)
 {
     struct stat file;
     if (fd == 1 || fd == 2) {
-        return &locks[fd - 1];
+        return fd - 1;
     }
     bool needed = fstat(fd, &file) == 0 && !S_ISREG(file.st_mode);
-    return needed ? &locks[2 + file.st_ino % OTHERS] : NULL;
+    return needed ? 2 + (int)(file.st_ino % OTHERS) : -1;
 }
 
 static void
@@ -51,11 +50,11 @@ wait_for_room(int fd)
 }
 
 int
-isles_output_write(int fd, const void *data, size_t size, size_t *written)
+isles_output_write(int fd, int lane, const void *data, size_t size, size_t *written)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_once);
-    isles_mutex *lock = lock_of(fd);
+    isles_mutex *lock = lane < 0 ? NULL : &locks[lane];
     const char *text = data;
     int status = ISLES_OK;
     *written = 0;

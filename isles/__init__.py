@@ -325,16 +325,16 @@ def create(
     ValueError or TypeError for another policy or another place for output; OSError for a file.
     Any thread.
     """
-    outputs: tuple[Any, ...] = ()
+    outputs = None
     if stdout is not None or stderr is not None:
         from isles import _output
 
-        outputs = _output.opened(stdout), _output.opened(stderr)
+        outputs = _output.opened(stdout, stderr)
     interp = Interpreter._create(isolated=isolated, extensions=_rules(extensions))
     if name is not None:
         interp.name = name
     if outputs:
-        _output.redirect(interp, *outputs)
+        _output.redirect(interp, outputs)
     return interp
 
 

@@ -23,9 +23,7 @@ if TYPE_CHECKING:  # `typing` would cost every interpreter more than all the res
 
     type Target = str | os.PathLike[str] | HasDescriptor | Callable[[str], object] | isles.Queue
     # A descriptor, encoding and errors; a queue, and what goes into it before each line.
-    type Way = tuple[int, str, str | None] | tuple[isles.Queue, Any] | None
-
-NAMES = "stdout", "stderr"
+    type Way = tuple[int, str, str | None] | tuple[isles.Queue, Any]
 
 
 # ---- in the interpreter that asks ----
@@ -44,9 +42,14 @@ class File:
             os.close(self.fd)
 
 
-def opened(target: Target | File | None) -> Any:
-    """Return what a target is: None, a File, a Queue or a callable.  Raises as create()."""
-    if target is None or isinstance(target, (File, isles.Queue)):
+def opened(stdout: Target | File | None, stderr: Target | File | None) -> dict[str, Any]:
+    """Return what those are that are given: Files, Queues or callables.  Raises as create()."""
+    targets = {"stdout": stdout, "stderr": stderr}
+    return {name: _opened(target) for name, target in targets.items() if target is not None}
+
+
+def _opened(target: Target | File) -> Any:
+    if isinstance(target, (File, isles.Queue)):
         return target
     if isinstance(target, (str, os.PathLike)):
         return File(os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
@@ -67,7 +70,7 @@ def opened(target: Target | File | None) -> Any:
     raise TypeError(f"output goes to a path, a file, a callable or a Queue, not to {kind}")
 
 
-def redirect(interp: isles.Interpreter, *targets: Any) -> None:
+def redirect(interp: isles.Interpreter, outputs: dict[str, Any]) -> None:
     """Send what a new interpreter prints to what opened() gave; closes it if that fails."""
     import weakref
 
@@ -75,8 +78,7 @@ def redirect(interp: isles.Interpreter, *targets: Any) -> None:
         if isles._redirected == ():
             isles._redirected = weakref.WeakSet()
     try:
-        ways = [_way(interp.id, *each) for each in zip(NAMES, targets, strict=True)]
-        interp.call(install, *ways)
+        interp.call(install, {name: _way(interp.id, name, outputs[name]) for name in outputs})
     except BaseException:
         interp.close()
         raise
@@ -84,8 +86,6 @@ def redirect(interp: isles.Interpreter, *targets: Any) -> None:
 
 
 def _way(id: int, name: str, target: Any) -> Way:
-    if target is None:
-        return None
     if isinstance(target, File):
         return target.fd, target.encoding, target.errors
     if isinstance(target, isles.Queue):
@@ -177,12 +177,11 @@ class Stream(io.TextIOWrapper):
         self.buffer.hand_over()  # type: ignore[attr-defined]
 
 
-def install(*ways: Way) -> None:
-    for name, way in zip(NAMES, ways, strict=True):
-        if way is not None:
-            stream = _stream(name, way)
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
+def install(ways: dict[str, Way]) -> None:
+    for name, way in ways.items():
+        stream = _stream(name, way)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _stream(name: str, way: Any) -> Any:

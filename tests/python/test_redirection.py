@@ -4,6 +4,7 @@ import collections
 import gc
 import io
 import os
+import sys
 import threading
 import time
 
@@ -481,6 +482,9 @@ time.sleep(0.1)
     assert set(check_clean(script)) == set("1\n")
 
 
+@pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"), reason="debug builds abort if one is left behind"
+)
 def test_a_callable_that_is_stuck_in_an_interpreter_holds_nobody_up():
     ended = run_script("""
 import isles, time
@@ -528,5 +532,7 @@ else:
         interp.close()
     except isles.InterpreterError:
         pass
+    sys.stdout.flush()
+    os._exit(0)  # debug builds miss the parent's interpreters
 """
     assert check_clean(script) == "child 1\nparent early"
