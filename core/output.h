@@ -11,8 +11,8 @@
  * plain file: the system itself keeps together what goes there at once. */
 int isles_output_lane(int fd);
 
-/* Writes all of it, with nothing in between of another caller's in the same lane; who is stuck there
- * does not stop other lanes.  Waits where a non-blocking descriptor has no room.
+/* Writes all of it, with nothing in between of another caller's in the same lane; who is stuck
+ * there does not stop other lanes.  Waits where a non-blocking descriptor has no room.
  *
  * 0; ISLES_INTERRUPTED after a signal, with fewer bytes in *written: go on with the rest; or
  * ISLES_IO and errno, with what was written. */

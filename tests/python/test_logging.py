@@ -339,3 +339,15 @@ with isles.create() as interp:
     interp.exec("import logging; logging.info('not'); logging.warning('last resort')")
 """
     assert check_clean(script) == "last resort\n"
+
+
+def test_workers_that_log_end_without_a_word():
+    script = """
+import isles, logging, sys
+def log(n):
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    logging.warning(n)
+with isles.InterpreterPoolExecutor(1) as pool:
+    pool.submit(log, 1).result()
+"""
+    assert check_clean(script) == "1\n"
