@@ -586,11 +586,30 @@ wind_down(struct isles_interp *interp, const PyThreadState *mine)
     return threads_alive(interp, mine) ? ISLES_THREADS_ALIVE : ISLES_OK;
 }
 
+/* A thread that threading knows by a dummy only (it has logged, say) prints an error before 3.13.3
+ * when it goes with the interpreter: the dummy's end uses what has gone before. */
+static void
+forget_dummies(void)
+{
+#if PY_VERSION_HEX < 0x030E0000
+    PyObject *threading =
+        PyDict_GetItemString(PyImport_GetModuleDict(), "threading"); /* borrowed */
+    PyObject *class =
+        threading ? PyObject_GetAttrString(threading, "_DeleteDummyThreadOnDel") : NULL;
+    if (class != NULL) {
+        (void)PyObject_DelAttrString(class, "__del__");
+    }
+    Py_XDECREF(class);
+    PyErr_Clear();
+#endif
+}
+
 /* Inside, with all others gone: frees what is kept and ends it.  No thread state is current then.
  */
 static void
 end(struct isles_interp *interp, PyThreadState *mine)
 {
+    forget_dummies();
     isles__local_free(interp);
     struct isles_seat *all = isles_seats_take_all(interp), *others = NULL;
     while (all != NULL) {

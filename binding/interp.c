@@ -349,14 +349,7 @@ interp_exec(PyObject *object, PyTypeObject *defining_class, PyObject *const *arg
     return isles__exec(state, interp, args[0]);
 }
 
-PyDoc_STRVAR(
-    close_doc,
-    "close($self, /)\n--\n\n"
-    "End the interpreter: wait for its non-daemon threads, run its atexit callbacks, free\n"
-    "what it holds.\n\n"
-    "Raises InterpreterBusyError while it is running, or if a thread of it does not end;\n"
-    "InterpreterNotFoundError if it has ended; InterpreterError for the calling and the\n"
-    "main interpreter and for those that isles did not make.  Follows PEP 734.");
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nSee isles.Interpreter.close().");
 
 static PyObject *
 interp_close(PyObject *object, PyTypeObject *defining_class, PyObject *const *Py_UNUSED(args),

@@ -16,6 +16,8 @@ struct lines {
     char *pending; /* malloc */
     size_t size;
     size_t capacity;
+    int lane;  /* of the descriptor */
+    int owned; /* a descriptor to be closed, or 0: FileIO would warn that nobody did it */
 };
 
 static struct lines *
@@ -36,13 +38,13 @@ fd_of(PyObject *self)
 /* Writes all, without the GIL; a signal's handler may raise in between, and the rest is lost then,
  * as with Python's own files.  0, or -1 with an exception. */
 static int
-write_out(int fd, const char *text, size_t size)
+write_out(int fd, int lane, const char *text, size_t size)
 {
     while (size > 0) {
         size_t written = 0;
         int status, error;
         Py_BEGIN_ALLOW_THREADS
-            status = isles_output_write(fd, text, size, &written);
+            status = isles_output_write(fd, lane, text, size, &written);
             error = errno;
         Py_END_ALLOW_THREADS
         if (status == ISLES_INTERRUPTED) {
@@ -81,7 +83,7 @@ put_out(PyObject *self, struct lines *lines, size_t count)
     }
     lines->pending = tail;
     lines->size = lines->capacity = rest;
-    int result = write_out(fd, text, count);
+    int result = write_out(fd, lines->lane, text, count);
     free(text);
     return result;
 }
@@ -162,6 +164,9 @@ lines_close(PyObject *self, PyTypeObject *type, PyObject *const *Py_UNUSED(args)
     PyObject *result = PyObject_CallMethod((PyObject *)type->tp_base, "close", "O", self);
     struct lines *lines = lines_of(self, type);
     free(lines->pending);
+    if (lines->owned > 0) {
+        (void)close(lines->owned);
+    }
     *lines = (struct lines){.pending = NULL};
     return result;
 }
@@ -189,6 +194,7 @@ static PyType_Spec lines_spec = {
     .slots = lines_slots,
 };
 
+/* A descriptor from 3 on becomes the file's. */
 static PyObject *
 lines_new(PyObject *io, int fd, const char *name)
 {
@@ -198,6 +204,10 @@ lines_new(PyObject *io, int fd, const char *name)
     PyObject *text = file ? PyUnicode_FromString(name) : NULL;
     if (text == NULL || PyObject_SetAttrString(file, "name", text) < 0) {
         Py_CLEAR(file);
+    } else {
+        struct lines *lines = lines_of(file, (PyTypeObject *)type);
+        lines->lane = isles_output_lane(fd);
+        lines->owned = fd > 2 ? fd : 0;
     }
     Py_XDECREF(base);
     Py_XDECREF(type);
@@ -205,17 +215,14 @@ lines_new(PyObject *io, int fd, const char *name)
     return file;
 }
 
-/* `like` is a stream whose encoding and errors it takes over. */
 static PyObject *
-stream_new(int fd, PyObject *like, const char *name)
+stream_new(int fd, const char *name, PyObject *encoding, PyObject *errors)
 {
     PyObject *io = PyImport_ImportModule("_io");
     PyObject *file = io ? lines_new(io, fd, name) : NULL;
     PyObject *type = file ? PyObject_GetAttrString(io, "TextIOWrapper") : NULL;
-    PyObject *encoding = type ? PyObject_GetAttrString(like, "encoding") : NULL;
-    PyObject *errors = encoding ? PyObject_GetAttrString(like, "errors") : NULL;
     PyObject *stream = NULL;
-    if (errors != NULL) { /* each write goes through at once: lines are made here */
+    if (type != NULL) { /* each write goes through at once: lines are made here */
         stream =
             PyObject_CallFunction(type, "OOOsOO", file, encoding, errors, "\n", Py_False, Py_True);
     }
@@ -226,9 +233,30 @@ stream_new(int fd, PyObject *like, const char *name)
     Py_XDECREF(io);
     Py_XDECREF(file);
     Py_XDECREF(type);
+    Py_XDECREF(mode);
+    return stream;
+}
+
+PyObject *
+isles__lines_stream(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    const char *name;
+    PyObject *encoding, *errors;
+    return PyArg_ParseTuple(args, "isUU:_stream", &fd, &name, &encoding, &errors)
+               ? stream_new(fd, name, encoding, errors)
+               : NULL;
+}
+
+/* With the encoding and the errors of the one before. */
+static PyObject *
+stream_like(PyObject *before, int fd, const char *name)
+{
+    PyObject *encoding = PyObject_GetAttrString(before, "encoding");
+    PyObject *errors = encoding ? PyObject_GetAttrString(before, "errors") : NULL;
+    PyObject *stream = errors ? stream_new(fd, name, encoding, errors) : NULL;
     Py_XDECREF(encoding);
     Py_XDECREF(errors);
-    Py_XDECREF(mode);
     return stream;
 }
 
@@ -239,7 +267,7 @@ install(int fd, const char *name, const char *first_name, const char *shown)
     if (before == NULL || before == Py_None) {
         return 0; /* the process has none */
     }
-    PyObject *stream = stream_new(fd, before, shown);
+    PyObject *stream = stream_like(before, fd, shown);
     if (stream == NULL) {
         return -1;
     }

@@ -4,8 +4,15 @@
 #ifndef ISLES_BINDING_LINES_H
 #define ISLES_BINDING_LINES_H
 
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 /* Has sys.stdout and sys.stderr of the current interpreter write to the process's descriptors in
  * whole lines.  0, or -1 with an exception. */
 int isles__lines_install(void);
+
+/* _stream(fd, name, encoding, errors): such a stream for another descriptor, which it takes over if
+ * it is none of the standard ones. */
+PyObject *isles__lines_stream(PyObject *module, PyObject *args);
 
 #endif

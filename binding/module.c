@@ -9,6 +9,7 @@
 #include "ids.h"
 #include "interrupts.h"
 #include "interp.h"
+#include "lines.h"
 #include "loader.h"
 #include "views.h"
 #include "private.h"
@@ -485,6 +486,11 @@ name_thread(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(stream_doc,
+             "_stream(fd, name, encoding, errors, /)\n--\n\n"
+             "A text stream that writes whole lines to a descriptor (int), and takes that over if\n"
+             "it is none of the standard ones.");
+
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
     {"destroy", destroy, METH_O, destroy_doc},
@@ -504,6 +510,7 @@ static PyMethodDef functions[] = {
     {"_memory", memory, METH_O, memory_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
     {"_name_thread", name_thread, METH_O, name_thread_doc},
+    {"_stream", isles__lines_stream, METH_VARARGS, stream_doc},
     {"_exit", at_exit, METH_O, exit_doc},
     {"_stock_set", stock_set, METH_VARARGS, stock_set_doc},
     {"_stock_state", stock_state, METH_NOARGS, stock_state_doc},

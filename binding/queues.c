@@ -470,6 +470,34 @@ queue_put_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *ar
     return NULL;
 }
 
+PyDoc_STRVAR(put_kept_doc,
+             "_put_kept($self, items, /, full_or_not=False)\n--\n\n"
+             "As put_many(), and the items stay when the calling interpreter ends, as main's do.\n"
+             "full_or_not: put them at once, whatever the maxsize.");
+
+static PyObject *
+queue_put_kept(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "full_or_not", NULL};
+    struct isles_state *state = isles__state_of(Py_TYPE(self));
+    PyObject *object;
+    int all = 0;
+    struct transfer transfer = {.queue = isles__queue_of(self)};
+    Py_ssize_t items;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:_put_kept", names, &object, &all)
+        || pack_all(state, object, ISLES_UNBOUND_REPLACE, &transfer.parcels, &items) < 0) {
+        return NULL;
+    }
+    for (struct isles_parcel *parcel = transfer.parcels; parcel != NULL; parcel = parcel->next) {
+        parcel->sender = 0;
+    }
+    int status = wait_for(put_attempt, &transfer, all ? ISLES_FULL_OR_NOT : ISLES_NEVER);
+    if (status < 0) {
+        return put_failed(state, status, &transfer);
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- get ---- */
 
 /* The object in a parcel, which stays the caller's. */
@@ -801,6 +829,8 @@ static PyMethodDef queue_methods[] = {
     METHOD(put, FAST),
     METHOD(put_nowait, FAST),
     METHOD(put_many, FAST),
+    {"_put_kept", (PyCFunction)(void (*)(void))queue_put_kept, METH_VARARGS | METH_KEYWORDS,
+     put_kept_doc},
     METHOD(get, FAST),
     METHOD(get_nowait, FAST),
     METHOD(get_many, FAST),

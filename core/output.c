@@ -2,27 +2,44 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "os.h"
 #include "status.h"
 
-/* Held while writing, and by nobody who waits for a GIL.  The system itself keeps together what
- * goes to a pipe at once up to PIPE_BUF bytes only. */
-static isles_mutex locks[2] = {ISLES_MUTEX_INIT, ISLES_MUTEX_INIT};
+/* Held while writing, and by nobody who waits for a GIL.  The first two are those of descriptors 1
+ * and 2, the others of pipes and the like, by their number: a power of two, and pipes that are made
+ * in a row have numbers in a row. */
+#define OTHERS 64
+static isles_mutex locks[2 + OTHERS];
 
 /* The parent's other threads, one of which may have been writing, are not here. */
 static void
 forked(void)
 {
-    isles_mutex_reset(&locks[0]);
-    isles_mutex_reset(&locks[1]);
+    for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++) {
+        isles_mutex_reset(&locks[i]);
+    }
 }
 
 static void
 init_once(void)
 {
+    forked();
     (void)isles_fork_hook(NULL, NULL, forked); /* without memory: a child may have to do without */
+}
+
+int
+isles_output_lane(int fd)
+{
+    struct stat file;
+    if (fd == 1 || fd == 2) {
+        return fd - 1;
+    }
+    bool needed = fstat(fd, &file) == 0 && !S_ISREG(file.st_mode);
+    return needed ? 2 + (int)(file.st_ino % OTHERS) : -1;
 }
 
 static void
@@ -33,15 +50,17 @@ wait_for_room(int fd)
 }
 
 int
-isles_output_write(int fd, const void *data, size_t size, size_t *written)
+isles_output_write(int fd, int lane, const void *data, size_t size, size_t *written)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_once);
-    isles_mutex *lock = &locks[fd == 2];
+    isles_mutex *lock = lane < 0 ? NULL : &locks[lane];
     const char *text = data;
     int status = ISLES_OK;
     *written = 0;
-    isles_mutex_lock(lock);
+    if (lock != NULL) {
+        isles_mutex_lock(lock);
+    }
     while (status == ISLES_OK && *written < size) {
         ssize_t count = write(fd, text + *written, size - *written);
         if (count >= 0) {
@@ -53,7 +72,9 @@ isles_output_write(int fd, const void *data, size_t size, size_t *written)
         }
     }
     int error = errno;
-    isles_mutex_unlock(lock);
+    if (lock != NULL) {
+        isles_mutex_unlock(lock);
+    }
     errno = error;
     return status;
 }

@@ -359,11 +359,12 @@ append(struct isles_queue *queue, struct isles_parcel *parcel)
     wake_watches(queue);
 }
 
-/* Hands over as much of the chain as there is room for. */
+/* Hands over as much of the chain as there is room for, or all of it. */
 static int
-put_some(struct isles_queue *queue, struct isles_parcel **parcels, struct waiter **settled)
+put_some(struct isles_queue *queue, struct isles_parcel **parcels, bool all,
+         struct waiter **settled)
 {
-    while (*parcels != NULL && has_room(queue)) {
+    while (*parcels != NULL && (all || has_room(queue))) {
         struct isles_parcel *parcel = *parcels;
         struct waiter *reader = first_of(&queue->readers);
         *parcels = parcel->next;
@@ -384,7 +385,7 @@ refill(struct isles_queue *queue, struct waiter **settled)
 {
     struct waiter *writer;
     while ((writer = first_of(&queue->writers)) != NULL
-           && put_some(queue, &writer->parcels, settled) == ISLES_OK) {
+           && put_some(queue, &writer->parcels, false, settled) == ISLES_OK) {
         settle(writer, ISLES_OK, settled);
     }
 }
@@ -410,7 +411,8 @@ isles_queue_put(struct isles_queue *queue, struct isles_parcel **parcels, int64_
 {
     struct waiter self, *settled = NULL;
     isles_mutex_lock(&queue->lock);
-    int status = queue->shut_down ? ISLES_SHUT_DOWN : put_some(queue, parcels, &settled);
+    bool all = deadline == ISLES_FULL_OR_NOT;
+    int status = queue->shut_down ? ISLES_SHUT_DOWN : put_some(queue, parcels, all, &settled);
     bool waits = status == ISLES_TIMED_OUT && deadline != ISLES_AT_ONCE;
     if (waits) {
         status = enlist(&queue->writers, &self, *parcels);

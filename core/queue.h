@@ -80,6 +80,9 @@ struct isles_queue *isles_queue_find(int64_t id);
  * over the one to `queue`. */
 struct isles_queue *isles_queue_next(struct isles_queue *queue);
 
+/* A put's deadline: at once, and there is room for all even if the queue is full. */
+#define ISLES_FULL_OR_NOT INT64_C(-1)
+
 /* Puts a chain of parcels in order, waiting for room until the deadline; *parcels is what is left
  * of it.  0, or ISLES_TIMED_OUT, ISLES_SHUT_DOWN, ISLES_INTERRUPTED, ISLES_EXITING.
  * A parcel that is put may be freed at once. */

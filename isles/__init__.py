@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from isles._extensions import Extension, Policy, set_default_extensions
+    from isles._output import Target
     from isles._stock import warm
     from isles.futures import InterpreterPoolExecutor
     from isles.queues import (
@@ -84,6 +85,11 @@ __version__ = "0.1.0"
 _STRICT = os.environ.get("ISLES_STRICT", "0") != "0"
 
 _EXTENSIONS = os.environ.get("ISLES_EXTENSIONS", "")
+
+# What this interpreter is handed by others (isles._listener), and whose output goes elsewhere
+# (isles._output): before close() returns all has arrived.
+_listening: Any = None
+_redirected: Any = ()
 
 # Names of isles.queues: many interpreters never need them, and `queue` costs an import.
 _LAZY = frozenset(
@@ -162,6 +168,24 @@ class Interpreter(_interpreters.Interpreter):
             self.close()
         except InterpreterNotFoundError:
             pass  # closed inside the block
+
+    def close(self) -> None:
+        """End the interpreter: wait for its non-daemon threads, run its atexit callbacks, free what
+        it holds.
+
+        What it has printed and logged before has arrived where this interpreter sent it.
+
+        Raises InterpreterBusyError while it is running, or if a thread of it does not end;
+        InterpreterNotFoundError if it has ended; InterpreterError for the calling and the main
+        interpreter and for those that isles did not make.  Follows PEP 734.
+        """
+        if self in _redirected:
+            from isles import _output
+
+            _output.flush(self)
+        super().close()
+        if _listening is not None:
+            _listening.flush()
 
     @property
     def whence(self) -> str:
@@ -258,7 +282,12 @@ class Interpreter(_interpreters.Interpreter):
 
 
 def create(
-    *, isolated: bool = True, extensions: Policy | None = None, name: str | None = None
+    *,
+    isolated: bool = True,
+    extensions: Policy | None = None,
+    name: str | None = None,
+    stdout: Target | None = None,
+    stderr: Target | None = None,
 ) -> Interpreter:
     """Make an interpreter, idle, and return it.
 
@@ -276,17 +305,36 @@ def create(
 
     name: see Interpreter.name; None: the default one.
 
+    stdout, stderr: where what it prints goes; None: where the process prints.
+
+    - the path (str or PathLike) of a file, which is appended to, or a file object with a
+      descriptor, which may be closed afterwards.
+    - a callable, called with each line (str, with its end), one after the other, on a thread of
+      this interpreter that all such interpreters share.  What it raises goes to
+      threading.excepthook.
+    - a Queue, into which each line is put, waiting while it is full.
+
+    Lines are whole; flush() hands on what there is of one.  What subprocesses and C code write goes
+    to the process's descriptors all the same.
+
     extensions=None is what set_default_extensions() or the environment variable ISLES_EXTENSIONS
     says.
 
     Either way it has its own modules, its own __main__, and a copy of the caller's sys.path.
     Takes some milliseconds, or microseconds from a stock: warm().  Raises InterpreterError;
-    ValueError or TypeError for another policy.
+    ValueError or TypeError for another policy or another place for output; OSError for a file.
     Any thread.
     """
+    outputs = None
+    if stdout is not None or stderr is not None:
+        from isles import _output
+
+        outputs = _output.opened(stdout, stderr)
     interp = Interpreter._create(isolated=isolated, extensions=_rules(extensions))
     if name is not None:
         interp.name = name
+    if outputs:
+        _output.redirect(interp, outputs)
     return interp
 
 

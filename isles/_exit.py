@@ -20,6 +20,9 @@ GRACE = 0.8
 # The workers of executors: isles.futures.
 pools: Any = ()
 
+# What interpreters have handed to Python code of main: isles._listener.
+listener: Any = None
+
 
 class CallThread(threading.Thread):
     """The thread of call_in_thread()."""
@@ -59,6 +62,8 @@ def _end_all() -> None:
             pool.give_up()
         if stuck:
             _threading._thread_shutdown = lambda: _join_all_but(stuck)
+        if listener is not None and listener.thread.ident not in stuck:
+            listener.finish()
 
 
 def _let_finish() -> float:

@@ -57,9 +57,10 @@ class Setup(NamedTuple):
     preload: list[str]
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    outputs: dict[str, Any]  # isles._output
 
     def make(self) -> isles.Interpreter:
-        return isles.create(isolated=self.isolated, extensions=self.extensions)
+        return isles.create(isolated=self.isolated, extensions=self.extensions, **self.outputs)
 
     def load(self, interp: isles.Interpreter) -> None:
         if self.preload:

@@ -19,7 +19,7 @@ from itertools import batched, count, islice
 from typing import TYPE_CHECKING, Any
 
 import isles
-from isles import _cpus
+from isles import _cpus, _output
 from isles._clock import TimedFuture
 from isles._future import Future
 from isles._workers import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import types
 
     from isles._extensions import Policy
+    from isles._output import Target
 
 __all__ = ["BrokenInterpreterPool", "InterpreterPoolExecutor", "WorkerStats"]
 
@@ -58,7 +59,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     preload: names of modules that are imported in each new interpreter, before the initializer and
     with the same consequences.
-    isolated, extensions: as for isles.create().
+    isolated, extensions, stdout, stderr: as for isles.create().
     max_tasks_per_child: an interpreter is replaced after so many tasks (a chunk of map() is one); a
     spare one is kept ready meanwhile, with what is to be preloaded.
 
@@ -80,6 +81,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         isolated: bool = True,
         extensions: Policy | None = None,
         max_tasks_per_child: int | None = None,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
     ) -> None:
         if max_workers is None:
             max_workers = _cpus.usable()
@@ -95,7 +98,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
         isles._rules(extensions)  # raises now rather than in a worker
-        setup = Setup(isolated, extensions, list(preload), initializer, initargs)
+        outputs = _output.opened(stdout, stderr)
+        setup = Setup(isolated, extensions, list(preload), initializer, initargs, outputs)
         if "\0" in thread_name_prefix:
             raise ValueError("thread_name_prefix may not contain null characters")
         thread_name_prefix.encode()  # surrogates raise now rather than in a worker

@@ -70,6 +70,22 @@ test_bounds(void)
 }
 
 static void
+test_full_or_not(void)
+{
+    struct isles_queue *queue = isles_queue_new(2, ISLES_UNBOUND_REPLACE);
+    struct isles_parcel *chain = chain_of(0, 5);
+    CHECK(isles_queue_put(queue, &chain, ISLES_FULL_OR_NOT) == 0 && chain == NULL);
+    CHECK(isles_queue_is_full(queue) && isles_queue_count(queue) == 5);
+    CHECK(put_number(queue, 9, ISLES_AT_ONCE) == ISLES_TIMED_OUT);
+    check_gets(queue, 0, 4);
+    CHECK(put_number(queue, 5, ISLES_AT_ONCE) == 0);
+    check_gets(queue, 4, 6);
+    isles_queue_shut_down(queue, false);
+    CHECK(put_number(queue, 6, ISLES_FULL_OR_NOT) == ISLES_SHUT_DOWN);
+    isles_shared_unref(&queue->shared);
+}
+
+static void
 test_deadlines(void)
 {
     struct isles_queue *queue = isles_queue_new(1, ISLES_UNBOUND_REPLACE);
@@ -300,6 +316,7 @@ main(void)
 {
     test_order();
     test_bounds();
+    test_full_or_not();
     test_deadlines();
     test_shut_down();
     test_shut_down_at_once();
