@@ -23,8 +23,8 @@ is_support_slot(int id)
     return id == 3 || id == 86;
 }
 
-static bool
-supports_own_gil(const PyModuleDef *def)
+bool
+isles__init_supports_own_gil(const PyModuleDef *def)
 {
     const PyModuleDef_Slot *slot = def->m_slots;
     for (; slot != NULL && slot->slot != 0; slot++) {
@@ -188,7 +188,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
         return result ? finish_single(import, result, init) : NULL;
     }
     PyModuleDef *def = (PyModuleDef *)result; /* static: nobody counts it */
-    *shareable = *shareable && supports_own_gil(def) && !keeps_pointers(original);
+    *shareable = *shareable && isles__init_supports_own_gil(def) && !keeps_pointers(original);
     return *shareable ? NULL
                       : isles_module_from_def_and_spec2(def, import->spec, PYTHON_API_VERSION);
 }

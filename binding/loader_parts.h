@@ -49,6 +49,18 @@ PyObject *isles__init_run(const struct isles_import *import, const struct isles_
 /* A single-phase module that the interpreter had before, again; NULL, perhaps with an exception. */
 PyObject *isles__init_again(const struct isles_import *import);
 
+/* Whether such a module, which has slots, supports interpreters with a GIL of their own. */
+bool isles__init_supports_own_gil(const PyModuleDef *def);
+
+/* ---- loader_shared.c ---- */
+
+/* A module that needs no copy; without a visit to main if CPython has made it in this process
+ * before.  NULL with an exception. */
+PyObject *isles__shared_import(const struct isles_import *import);
+
+/* Whether it has: then nothing about it has to be asked. */
+bool isles__shared_is_known(const struct isles_import *import);
+
 /* ---- loader_adapt.c ---- */
 
 /* If it is the module _ctypes, has it open copies of some libraries.  0 or -1. */

@@ -592,21 +592,6 @@ isles_copies_make(const struct isles_original *original, unsigned slot, char **p
 
 static const char shareable[] = "shareable"; /* the name of such an entry */
 
-/* In the list of what was made, that nothing was. */
-#define NO_SLOT UINT_MAX
-
-static void
-note_known(const char *path)
-{
-    (void)note_made(path, NO_SLOT, "", false);
-}
-
-bool
-isles_copies_is_known_shareable(const char *path)
-{
-    return find_made(path, NO_SLOT) != NULL;
-}
-
 static struct isles_digest
 context_key(const struct isles_original *original, unsigned context)
 {
@@ -627,9 +612,6 @@ isles_copies_is_shareable(const struct isles_original *original, unsigned contex
         !in_memory() && open_cache(&opened, NULL) == 0
         && isles_cache_find(opened, context_key(original, context), shareable, &path, NULL) == 0;
     free(path);
-    if (known) {
-        note_known(original->path);
-    }
     return known;
 }
 
@@ -638,7 +620,6 @@ isles_copies_note_shareable(const struct isles_original *original, unsigned cont
 {
     struct isles_cache *opened;
     char *path = NULL;
-    note_known(original->path);
     if (!in_memory() && open_cache(&opened, NULL) == 0) {
         (void)isles_cache_store(opened, context_key(original, context), shareable, "", 0, &path,
                                 NULL);

@@ -56,10 +56,8 @@ void isles_copies_loaded(unsigned slot);
 
 /* Whether it is on record, in the cache folder, that a file needs no copy.  `context` tells apart
  * what the answer depends on: the version of Python.  The second one puts it on record, if it can.
- * What was asked or told before is known by its path alone to the third one, which reads nothing.
  */
 bool isles_copies_is_shareable(const struct isles_original *original, unsigned context);
 void isles_copies_note_shareable(const struct isles_original *original, unsigned context);
-bool isles_copies_is_known_shareable(const char *path);
 
 #endif

@@ -184,10 +184,8 @@ static void
 test_shareable(void)
 {
     struct isles_original again;
-    CHECK(!isles_copies_is_known_shareable(module.path));
     CHECK(!isles_copies_is_shareable(&module, 7));
     isles_copies_note_shareable(&module, 7);
-    CHECK(isles_copies_is_known_shareable(module.path));
     CHECK(isles_copies_is_shareable(&module, 7) && !isles_copies_is_shareable(&module, 8));
     CHECK(isles_original_open(&again, module.path, &fault) == 0);
     CHECK(isles_copies_is_shareable(&again, 7));

@@ -2,6 +2,7 @@
 tests/extensions/ being the traps."""
 
 import contextlib
+import ctypes
 import importlib
 import pickle
 import shutil
@@ -105,6 +106,17 @@ def test_four_at_once(four, copied):
     """Each uses all that the module has, while the others do."""
     assert at_once(four, far_traps.exercise, copied, 100) == [100] * 4
     assert at_once(four, far_traps.bump, copied) == [101] * 4
+
+
+def test_import_of_what_is_shared_does_not_wait_for_main(shared):
+    """CPython takes main's GIL for it: isles only the first time."""
+    names, ready = [shared, "cmath", "zlib", "_elementtree"], isles.create_queue()
+    with isles.create() as first, isles.create() as second, ThreadPoolExecutor(1) as pool:
+        assert [failure(first, name) for name in names] == [None] * len(names)
+        done = pool.submit(second.call, far_traps.import_soon, names, ready)
+        ready.get()
+        ctypes.PyDLL(None).usleep(1_500_000)  # keeps the GIL
+        assert done.result() < time.monotonic() - 0.5
 
 
 def test_exercise_in_main(name):
