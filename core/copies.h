@@ -15,9 +15,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cache.h"
 #include "elf_file.h"
+
+/* Of which file, and which of its contents: another one differs. */
+struct isles_file_version {
+    uint64_t device, inode, size;
+    int64_t modified, changed; /* nanoseconds */
+};
 
 /* A shared object on disk, read. */
 struct isles_original {
@@ -25,6 +32,7 @@ struct isles_original {
     struct isles_elf elf; /* of `data` */
     void *data;           /* mapped */
     size_t size;
+    struct isles_file_version version;
 };
 
 /* Once for the process, before the others; later calls give the same result.  0 or
