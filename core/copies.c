@@ -481,6 +481,19 @@ static const struct isles_elf_rename symbols[] = {
     {"PyInterpreterState_Main", "isles_interpreterstate_main"},
 };
 
+/* After `size` more bytes.  To look what all take reads the whole folder, so it is done after the
+ * first that a process stores, and then each time that a 64th of the limit has come on top. */
+static void
+trim(struct isles_cache *opened, uint64_t size)
+{
+    static _Atomic uint64_t since = UINT64_MAX / 2;
+    uint64_t limit = cache_limit();
+    if (atomic_fetch_add(&since, size) + size > limit / 64) {
+        atomic_store(&since, 0);
+        (void)isles_cache_trim(opened, limit, NULL);
+    }
+}
+
 /* `passing`: it goes as soon as it is loaded, so there is no use in looking what all take. */
 static int
 store_on_disk(struct isles_digest key, const char *name, const unsigned char *data, size_t size,
@@ -499,7 +512,7 @@ store_on_disk(struct isles_digest key, const char *name, const unsigned char *da
             status < 0 ? status : isles_cache_store(opened, key, name, data, size, path, fault);
     }
     if (status == 0 && !passing) {
-        (void)isles_cache_trim(opened, cache_limit(), NULL);
+        trim(opened, size);
     }
     return status;
 }
