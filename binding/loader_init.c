@@ -6,8 +6,8 @@
 #include "hooks.h"
 #include "loader_parts.h"
 
-static void *
-find_function(const struct isles_import *import, void *handle, const char *prefix)
+void *
+isles__init_find(const struct isles_import *import, void *handle, const char *prefix)
 {
     char name[300];
     int size = snprintf(name, sizeof(name), "%s%s", prefix, PyBytes_AS_STRING(import->init));
@@ -163,7 +163,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
            bool *shareable)
 {
 #if PY_VERSION_HEX >= 0x030F0000
-    PySlot *(*export)(void) = find_function(import, handle, "PyModExport");
+    PySlot *(*export)(void) = isles__init_find(import, handle, "PyModExport");
     if (export != NULL) {
         const PySlot *slots = export();
         if (slots == NULL) {
@@ -173,7 +173,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
         return *shareable ? NULL : isles_module_from_slots_and_spec(slots, import->spec);
     }
 #endif
-    PyObject *(*init)(void) = find_function(import, handle, "PyInit");
+    PyObject *(*init)(void) = isles__init_find(import, handle, "PyInit");
     if (init == NULL) {
         return isles__import_error(
             import,

@@ -39,7 +39,13 @@ long isles__copy_slot(struct isles_local *local);
 void *isles__copy_load(const struct isles_import *import, const struct isles_original *original,
                        PyObject **file);
 
+/* Has the linker load a file, as CPython would, but never for all: a handle or NULL. */
+void *isles__copy_open(const char *path);
+
 /* ---- loader_init.c ---- */
+
+/* A function of a loaded file, "PyInit" or "PyModExport" and the module's name; NULL. */
+void *isles__init_find(const struct isles_import *import, void *handle, const char *prefix);
 
 /* The module of a loaded copy; *shareable instead of one, and NULL, if it supports own GILs and
  * that counts (*shareable was true).  NULL with an exception. */
@@ -54,11 +60,11 @@ bool isles__init_supports_own_gil(const PyModuleDef *def);
 
 /* ---- loader_shared.c ---- */
 
-/* A module that needs no copy; without a visit to main if CPython has made it in this process
- * before.  NULL with an exception. */
-PyObject *isles__shared_import(const struct isles_import *import);
+/* A module that needs no copy; made by CPython, in main, at most once in the process. `of_library`:
+ * it is a file of the standard library's that has a multi-phase module.  NULL with an exception. */
+PyObject *isles__shared_import(const struct isles_import *import, bool of_library);
 
-/* Whether it has: then nothing about it has to be asked. */
+/* Whether it was made so before: then nothing about it has to be asked. */
 bool isles__shared_is_known(const struct isles_import *import);
 
 /* ---- loader_adapt.c ---- */

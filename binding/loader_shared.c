@@ -4,7 +4,8 @@
  * a new thread state of main's, for which 3.14 and newer read the list of all mappings on the main
  * thread, and with main's GIL, for which the import waits while main is at work.  If a module
  * supports interpreters with a GIL of their own, all that the function does is to return the
- * module's definition, the same one each time. */
+ * module's definition, the same one each time.  The standard library's are known to do no more:
+ * those are called here even the first time. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,62 @@ isles__shared_is_known(const struct isles_import *import)
     return find(import) != NULL;
 }
 
+/* ---- the standard library's ---- */
+
+typedef PyObject *(*init_function)(void);
+
+/* Those that may be built in and don't support a GIL of their own, in some version: their init
+ * functions may do more. */
+static const char *const unready[] = {"_curses",      "_curses_panel", "_suggestions", "_tkinter",
+                                      "_tracemalloc", "faulthandler",  "readline"};
+
+static init_function
+find_builtin(PyObject *name)
+{
+    PyObject *names = PySys_GetObject("stdlib_module_names"); /* borrowed */
+    if (names == NULL || !PyAnySet_Check(names) || PySet_Contains(names, name) != 1) {
+        PyErr_Clear();
+        return NULL;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(unready); i++) {
+        if (PyUnicode_EqualToUTF8(name, unready[i])) {
+            return NULL;
+        }
+    }
+    const struct _inittab *entry = PyImport_Inittab;
+    while (entry->name != NULL && !PyUnicode_EqualToUTF8(name, entry->name)) {
+        entry++;
+    }
+    return entry->name ? entry->initfunc : NULL;
+}
+
+/* 3.15's PyModExport is left to CPython, which calls it without main. */
+static init_function
+find_in_file(const struct isles_import *import)
+{
+    void *handle = isles__copy_open(path_of(import));
+    return handle != NULL && isles__init_find(import, handle, "PyModExport") == NULL
+               ? isles__init_find(import, handle, "PyInit")
+               : NULL;
+}
+
+/* NULL without an exception.  Two threads may write the same to a definition at once, but for a
+ * number that counts for other modules only; who sees half of it gets a NULL. */
+static PyModuleDef *
+ask(init_function init)
+{
+    PyObject *result = init ? init() : NULL;
+    if (result == NULL || Py_TYPE(result) != &PyModuleDef_Type) {
+        Py_XDECREF(result);
+        PyErr_Clear();
+        return NULL;
+    }
+    PyModuleDef *def = (PyModuleDef *)result;
+    return isles__init_supports_own_gil(def) ? def : NULL;
+}
+
+/* ---- importing ---- */
+
 static PyObject *
 import_first(const struct isles_import *import)
 {
@@ -85,12 +142,19 @@ import_first(const struct isles_import *import)
 }
 
 PyObject *
-isles__shared_import(const struct isles_import *import)
+isles__shared_import(const struct isles_import *import, bool of_library)
 {
     const struct known *known = find(import);
+    PyModuleDef *def = known ? known->def : NULL;
     if (known == NULL) {
-        return import_first(import);
+        def = ask(import->path == NULL ? find_builtin(import->name)
+                  : of_library         ? find_in_file(import)
+                                       : NULL);
+        if (def == NULL) {
+            return import_first(import);
+        }
+        add(import, def);
     }
-    return known->def ? PyModule_FromDefAndSpec(known->def, import->spec)
-                      : PyObject_CallObject(import->plain, import->args);
+    return def ? PyModule_FromDefAndSpec(def, import->spec)
+               : PyObject_CallObject(import->plain, import->args);
 }
