@@ -2,34 +2,30 @@
 
 memory SIDE COUNT    resident KiB that each of COUNT new interpreters adds
 cycles SIDE COUNT    resident KiB before and after COUNT create-use-close cycles in four threads
-imports SIDE PACKAGE the ns and the resident KiB that an import takes: in this process ("main"), or
-                     in the first and the fourth interpreter
+imports SIDE PACKAGE what bare_import.py says: in a new process ("main"), or in the first and the
+                     fourth interpreter
 pool KIND WORKERS    KiB that an executor with so many workers adds, its processes included
 burn N               waits for lines on standard input, answers each with the ns of work.burn(N)
 """
 
 import gc
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import bare_import
 import work
-from sides import Side, side
+from bare_import import resident
+from sides import HERE, Side, side
 
 THREADS = 4
 WARM_UP = 40
 
 # The same on both sides, whatever their call() does.
 USE = "import work; work.nothing()"
-
-
-def resident() -> int:
-    gc.collect()
-    with open("/proc/self/smaps_rollup") as rollup:
-        return next(int(line.split()[1]) for line in rollup if line.startswith("Rss:"))
 
 
 def memory(maker: Side, count: int) -> dict[str, float]:
@@ -78,21 +74,15 @@ def cycles(maker: Side, count: int) -> dict[str, float]:
     return {"before": before, "after": resident(), "seconds": seconds}
 
 
-def timed_import(run: Callable[[str], object], package: str) -> tuple[float, float]:
-    before, start = resident(), time.perf_counter_ns()
-    run(f"import {package}")
-    return time.perf_counter_ns() - start, resident() - before
-
-
-def imports(where: str, package: str) -> dict[str, float]:
+def imports(where: str, package: str) -> dict[str, dict[str, int]]:
     if where == "main":
-        ns, kib = timed_import(exec, package)
-        return {"ns": ns, "kib": kib}
+        script = HERE / "bare_import.py"
+        os.execv(sys.executable, [sys.executable, "-P", str(script), package])
     interps = [side("isles").create() for _ in range(4)]
-    taken = [timed_import(interp.exec, package) for interp in interps]
+    taken = [interp.call(bare_import.take, package) for interp in interps]
     for interp in interps:
         interp.close()
-    return {"first": taken[0][0], "fourth": taken[3][0], "fourth_kib": taken[3][1]}
+    return {"first": taken[0], "fourth": taken[3]}
 
 
 def proportional(pid: object = "self") -> int:

@@ -28,34 +28,44 @@ HUGE = 100_000_000
 
 
 def imports(plan: Plan) -> Iterator[Row]:
-    """Each in a process of its own; the copies are in the cache folder, as after a restart."""
+    """Each in a process of its own; the copies are in the cache folder, as after a restart.
+
+    Beside a Python that has loaded nothing yet: it has to import as many modules.
+    """
     for package in PACKAGES:
         if not plan.isles or find_spec(package) is None:
             continue
-        rows = {
-            key: Row(f"import {package}, {text}", "ns", beside="main")
-            for key, text in (("first", "1st interpreter"), ("fourth", "4th interpreter"))
-        }
-        memory = Row(f"memory, import {package}, 4th", "KiB", beside="main")
         try:
             in_child("imports", "isles", package)  # makes the copies
             runs = alternate(
                 {side: partial(in_child, "imports", side, package) for side in ("main", "isles")},
-                plan.rounds(12),
+                plan.rounds(20),
             )
         except ChildFailed as error:
-            memory.fail(str(error))
-            yield memory
-            continue
-        for key, row in rows.items():
-            row.other = Sample.of([run["ns"] for run in runs["main"]])
-            row.isles = Sample.of([run[key] for run in runs["isles"]])
-            row.ratio = over(row.isles, row.other)
+            row = Row(f"import {package}", "ns")
+            row.fail(str(error))
             yield row
-        memory.other = Sample.of([run["kib"] for run in runs["main"]])
-        memory.isles = Sample.of([run["fourth_kib"] for run in runs["isles"]])
-        memory.ratio = over(memory.isles, memory.other)
-        yield memory
+            continue
+        yield from import_rows(package, runs)
+
+
+def import_rows(package: str, runs: dict[str, list[Any]]) -> Iterator[Row]:
+    main = runs["main"]
+    for key, text in (("first", "1st interpreter"), ("fourth", "4th interpreter")):
+        inside = [run[key] for run in runs["isles"]]
+        for name, unit, figure in (
+            (f"import {package}, {text}", "ns", "ns"),
+            (f"compiled modules of {package}, {text[:3]}", "ns", "compiled"),
+            (f"memory, import {package}, {text[:3]}", "KiB", "kib"),
+        ):
+            row = Row(name, unit, beside="main")
+            row.other = Sample.of([run[figure] for run in main])
+            row.isles = Sample.of([run[figure] for run in inside])
+            row.ratio = over(row.isles, row.other)
+            if figure == "ns":
+                counts = f"{main[0]['modules']} modules are imported, {inside[0]['modules']} inside"
+                row.notes.append(counts)
+            yield row
 
 
 def numpy_ready(plan: Plan, stack: ExitStack) -> Any:

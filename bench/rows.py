@@ -441,7 +441,7 @@ def cores(plan: Plan) -> Iterator[Row]:
 # --- memory, in processes of their own ----------------------------------------------------------
 
 
-def in_child(*args: object) -> dict[str, float]:
+def in_child(*args: object) -> dict[str, Any]:
     child = start_child(*args)
     try:
         out, err = child.communicate(timeout=CHILD_SECONDS)
@@ -453,7 +453,7 @@ def in_child(*args: object) -> dict[str, float]:
         raise ChildFailed(f"crashed ({signal.Signals(-child.returncode).name})")
     if child.returncode:
         raise ChildFailed("failed: " + (err.strip().splitlines() or ["no message"])[-1])
-    answer: dict[str, float] = json.loads(out)
+    answer: dict[str, Any] = json.loads(out)
     return answer
 
 

@@ -473,11 +473,58 @@ create(bool isolated, bool owned, enum isles_hidden hidden, const struct isles_m
     return status;
 }
 
+struct creation {
+    bool owned;
+    const struct isles_message *setting;
+    struct isles_interp *interp;
+    const char *why;
+    int status;
+    atomic_uint over;
+};
+
+static void *
+create_and_tell(void *arg)
+{
+    struct creation *creation = arg;
+    creation->status = create(true, creation->owned, ISLES_SHOWN, creation->setting,
+                              &creation->interp, &creation->why);
+    atomic_store(&creation->over, 1);
+    isles_futex_wake(&creation->over); /* the memory may be gone */
+    return NULL;
+}
+
+/* From 3.14 on a new thread state asks for the limits of its thread's stack, for which glibc reads
+ * the list of all mappings on the main thread.  CPython makes fifteen while it makes an
+ * interpreter, one in main for each module that is built in: with 2,800 mappings 140 ms.  On
+ * another thread that costs nothing.  False: there is no other thread. */
+static bool
+create_elsewhere(struct creation *creation)
+{
+    if (isles_thread_detached("isles-create", create_and_tell, creation) < 0) {
+        return false;
+    }
+    PyThreadState *mine = let_go();
+    while (atomic_load(&creation->over) == 0) {
+        (void)isles_futex_wait(&creation->over, 0, ISLES_NEVER);
+    }
+    take_back(mine);
+    return true;
+}
+
 int
 isles__gate_create(bool isolated, bool owned, const struct isles_message *setting,
                    struct isles_interp **out, const char **why)
 {
-    return create(isolated, owned, ISLES_SHOWN, setting, out, why);
+    struct creation creation = {.owned = owned, .setting = setting};
+    if (PY_VERSION_HEX < 0x030E0000 || !isolated || !isles_is_main_thread()
+        || !create_elsewhere(&creation)) {
+        return create(isolated, owned, ISLES_SHOWN, setting, out, why);
+    }
+    *why = creation.why;
+    if (creation.status == 0) {
+        *out = creation.interp;
+    }
+    return creation.status;
 }
 
 /* ---- the stock ---- */

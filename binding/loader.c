@@ -87,7 +87,7 @@ import_copy(const struct isles_import *import, const struct isles_original *orig
 {
     bool shareable = !forced && style_of(import, &original->elf) == MULTI_PHASE;
     if (shareable && isles_copies_is_shareable(original, PY_VERSION_HEX)) {
-        return import_plainly(import);
+        return isles__shared_import(import, false);
     }
     PyObject *file = NULL, *module = NULL;
     void *handle = isles__copy_load(import, original, &file);
@@ -101,7 +101,7 @@ import_copy(const struct isles_import *import, const struct isles_original *orig
     Py_XDECREF(file);
     if (handle != NULL && shareable) {
         isles_copies_note_shareable(original, PY_VERSION_HEX);
-        return import_plainly(import);
+        return isles__shared_import(import, false);
     }
     return module;
 }
@@ -110,8 +110,8 @@ static PyObject *
 import_privately(const struct isles_import *import, bool forced)
 {
     const char *path = PyBytes_AS_STRING(import->path);
-    if (!forced && isles_copies_is_known_shareable(path)) {
-        return import_plainly(import);
+    if (!forced && isles__shared_is_known(import)) {
+        return isles__shared_import(import, false);
     }
     PyObject *again = isles__init_again(import);
     if (again != NULL || PyErr_Occurred()) {
@@ -129,7 +129,7 @@ import_privately(const struct isles_import *import, bool forced)
     PyObject *module = NULL;
     bool plainly = !forced && is_builtin_library(import, &original);
     if (plainly) {
-        module = import_plainly(import);
+        module = isles__shared_import(import, true);
         if (module == NULL && PyErr_ExceptionMatches(PyExc_ImportError)) {
             PyErr_Clear();
             plainly = false;
@@ -261,7 +261,7 @@ create_builtin(PyObject *self, PyObject *args)
                    && strcmp(text, "shared") != 0) {
             module = isles__adapt_faulthandler(import.plain, args);
         } else {
-            module = import_plainly(&import);
+            module = rule ? import_plainly(&import) : isles__shared_import(&import, true);
         }
     }
     Py_XDECREF(import.name);

@@ -99,6 +99,12 @@ load_flags(void)
 }
 
 void *
+isles__copy_open(const char *path)
+{
+    return dlopen(path, load_flags());
+}
+
+void *
 isles__copy_load(const struct isles_import *import, const struct isles_original *original,
                  PyObject **file)
 {
@@ -115,7 +121,7 @@ isles__copy_load(const struct isles_import *import, const struct isles_original 
     if (status < 0) {
         return isles__import_fault(import, status, &fault);
     }
-    void *handle = dlopen(path, load_flags());
+    void *handle = isles__copy_open(path);
     if (handle == NULL) {
         (void)raise_load_error(import, dlerror());
     } else {

@@ -6,8 +6,8 @@
 #include "hooks.h"
 #include "loader_parts.h"
 
-static void *
-find_function(const struct isles_import *import, void *handle, const char *prefix)
+void *
+isles__init_find(const struct isles_import *import, void *handle, const char *prefix)
 {
     char name[300];
     int size = snprintf(name, sizeof(name), "%s%s", prefix, PyBytes_AS_STRING(import->init));
@@ -23,8 +23,8 @@ is_support_slot(int id)
     return id == 3 || id == 86;
 }
 
-static bool
-supports_own_gil(const PyModuleDef *def)
+bool
+isles__init_supports_own_gil(const PyModuleDef *def)
 {
     const PyModuleDef_Slot *slot = def->m_slots;
     for (; slot != NULL && slot->slot != 0; slot++) {
@@ -163,7 +163,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
            bool *shareable)
 {
 #if PY_VERSION_HEX >= 0x030F0000
-    PySlot *(*export)(void) = find_function(import, handle, "PyModExport");
+    PySlot *(*export)(void) = isles__init_find(import, handle, "PyModExport");
     if (export != NULL) {
         const PySlot *slots = export();
         if (slots == NULL) {
@@ -173,7 +173,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
         return *shareable ? NULL : isles_module_from_slots_and_spec(slots, import->spec);
     }
 #endif
-    PyObject *(*init)(void) = find_function(import, handle, "PyInit");
+    PyObject *(*init)(void) = isles__init_find(import, handle, "PyInit");
     if (init == NULL) {
         return isles__import_error(
             import,
@@ -188,7 +188,7 @@ initialize(const struct isles_import *import, const struct isles_original *origi
         return result ? finish_single(import, result, init) : NULL;
     }
     PyModuleDef *def = (PyModuleDef *)result; /* static: nobody counts it */
-    *shareable = *shareable && supports_own_gil(def) && !keeps_pointers(original);
+    *shareable = *shareable && isles__init_supports_own_gil(def) && !keeps_pointers(original);
     return *shareable ? NULL
                       : isles_module_from_def_and_spec2(def, import->spec, PYTHON_API_VERSION);
 }

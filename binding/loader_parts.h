@@ -39,7 +39,13 @@ long isles__copy_slot(struct isles_local *local);
 void *isles__copy_load(const struct isles_import *import, const struct isles_original *original,
                        PyObject **file);
 
+/* Has the linker load a file, as CPython would, but never for all: a handle or NULL. */
+void *isles__copy_open(const char *path);
+
 /* ---- loader_init.c ---- */
+
+/* A function of a loaded file, "PyInit" or "PyModExport" and the module's name; NULL. */
+void *isles__init_find(const struct isles_import *import, void *handle, const char *prefix);
 
 /* The module of a loaded copy; *shareable instead of one, and NULL, if it supports own GILs and
  * that counts (*shareable was true).  NULL with an exception. */
@@ -48,6 +54,18 @@ PyObject *isles__init_run(const struct isles_import *import, const struct isles_
 
 /* A single-phase module that the interpreter had before, again; NULL, perhaps with an exception. */
 PyObject *isles__init_again(const struct isles_import *import);
+
+/* Whether such a module, which has slots, supports interpreters with a GIL of their own. */
+bool isles__init_supports_own_gil(const PyModuleDef *def);
+
+/* ---- loader_shared.c ---- */
+
+/* A module that needs no copy; made by CPython, in main, at most once in the process. `of_library`:
+ * it is a file of the standard library's that has a multi-phase module.  NULL with an exception. */
+PyObject *isles__shared_import(const struct isles_import *import, bool of_library);
+
+/* Whether it was made so before: then nothing about it has to be asked. */
+bool isles__shared_is_known(const struct isles_import *import);
 
 /* ---- loader_adapt.c ---- */
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "elf_edit.h"
@@ -17,10 +18,12 @@
 #include "os.h"
 
 /* Part of every key: another number when copies are made in another way. */
-#define FORMAT 3
+#define FORMAT 4
 
 /* From this slot on copies don't stay on disk. */
 #define SLOTS_KEPT 16
+
+#define SLACK INT64_C(2000000000) /* nanoseconds; how coarse a file system's clock may be */
 
 #define LIMIT_DEFAULT (UINT64_C(8) << 30) /* bytes, of the whole folder */
 
@@ -49,6 +52,24 @@ fail_for(struct isles_fault *fault, int status, const char *path, const char *wh
     return status;
 }
 
+static int64_t
+nanoseconds(struct timespec time)
+{
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static struct isles_file_version
+version_of(const struct stat *info)
+{
+    return (struct isles_file_version){
+        .device = info->st_dev,
+        .inode = info->st_ino,
+        .size = (uint64_t)info->st_size,
+        .modified = nanoseconds(info->st_mtim),
+        .changed = nanoseconds(info->st_ctim),
+    };
+}
+
 int
 isles_original_open(struct isles_original *original, const char *path, struct isles_fault *fault)
 {
@@ -67,7 +88,10 @@ isles_original_open(struct isles_original *original, const char *path, struct is
     if (status < 0) {
         return status;
     }
-    struct isles_original made = {.data = data, .size = (size_t)info.st_size, .path = strdup(path)};
+    struct isles_original made = {.data = data,
+                                  .size = (size_t)info.st_size,
+                                  .version = version_of(&info),
+                                  .path = strdup(path)};
     status = made.path ? isles_elf_open(&made.elf, data, made.size) : ISLES_NO_MEMORY;
     if (status < 0) {
         isles_original_close(&made);
@@ -367,6 +391,60 @@ store_in_memory(const char *name, const unsigned char *data, size_t size, char *
     return ISLES_OK;
 }
 
+/* ---- what originals hold ---- */
+
+struct seen {
+    struct isles_file_version version;
+    struct isles_digest digest;
+    struct seen *next;
+};
+
+static struct seen *seen; /* under the lock; for good */
+
+static bool
+find_seen(const struct isles_file_version *version, struct isles_digest *digest)
+{
+    isles_mutex_lock(&lock);
+    const struct seen *one = seen;
+    while (one != NULL && memcmp(&one->version, version, sizeof(*version)) != 0) {
+        one = one->next;
+    }
+    isles_mutex_unlock(&lock);
+    if (one != NULL) {
+        *digest = one->digest;
+    }
+    return one != NULL;
+}
+
+/* Not if it was changed just now: the next change might leave the same time behind. */
+static void
+note_seen(const struct isles_file_version *version, struct isles_digest digest)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct seen *one = nanoseconds(now) - version->changed > SLACK ? malloc(sizeof(*one)) : NULL;
+    if (one != NULL) {
+        one->version = *version;
+        one->digest = digest;
+        isles_mutex_lock(&lock);
+        one->next = seen;
+        seen = one;
+        isles_mutex_unlock(&lock);
+    }
+}
+
+/* Each file is read once in a process: every interpreter's copies of it are made of the same. */
+static struct isles_digest
+digest_of(const struct isles_original *original)
+{
+    struct isles_digest digest;
+    if (!find_seen(&original->version, &digest)) {
+        digest = isles_digest_of(original->data, original->size);
+        note_seen(&original->version, digest);
+    }
+    return digest;
+}
+
 /* ---- making one ---- */
 
 /* What decides how a copy looks. */
@@ -388,7 +466,8 @@ key_of(const struct isles_original *original, unsigned slot,
         isles_digest_update(&digester, from, strlen(from) + 1);
         isles_digest_update(&digester, to, strlen(to) + 1);
     }
-    isles_digest_update(&digester, original->data, original->size);
+    struct isles_digest data = digest_of(original);
+    isles_digest_update(&digester, &data, sizeof(data));
     return isles_digest_final(&digester);
 }
 
@@ -401,6 +480,19 @@ static const struct isles_elf_rename symbols[] = {
     {"Py_AddPendingCall", "isles_add_pending_call"},
     {"PyInterpreterState_Main", "isles_interpreterstate_main"},
 };
+
+/* After `size` more bytes.  To look what all take reads the whole folder, so it is done after the
+ * first that a process stores, and then each time that a 64th of the limit has come on top. */
+static void
+trim(struct isles_cache *opened, uint64_t size)
+{
+    static _Atomic uint64_t since = UINT64_MAX / 2;
+    uint64_t limit = cache_limit();
+    if (atomic_fetch_add(&since, size) + size > limit / 64) {
+        atomic_store(&since, 0);
+        (void)isles_cache_trim(opened, limit, NULL);
+    }
+}
 
 /* `passing`: it goes as soon as it is loaded, so there is no use in looking what all take. */
 static int
@@ -420,7 +512,7 @@ store_on_disk(struct isles_digest key, const char *name, const unsigned char *da
             status < 0 ? status : isles_cache_store(opened, key, name, data, size, path, fault);
     }
     if (status == 0 && !passing) {
-        (void)isles_cache_trim(opened, cache_limit(), NULL);
+        trim(opened, size);
     }
     return status;
 }
@@ -592,21 +684,6 @@ isles_copies_make(const struct isles_original *original, unsigned slot, char **p
 
 static const char shareable[] = "shareable"; /* the name of such an entry */
 
-/* In the list of what was made, that nothing was. */
-#define NO_SLOT UINT_MAX
-
-static void
-note_known(const char *path)
-{
-    (void)note_made(path, NO_SLOT, "", false);
-}
-
-bool
-isles_copies_is_known_shareable(const char *path)
-{
-    return find_made(path, NO_SLOT) != NULL;
-}
-
 static struct isles_digest
 context_key(const struct isles_original *original, unsigned context)
 {
@@ -614,7 +691,8 @@ context_key(const struct isles_original *original, unsigned context)
     isles_digest_init(&digester);
     unsigned numbers[2] = {FORMAT, context};
     isles_digest_update(&digester, numbers, sizeof(numbers));
-    isles_digest_update(&digester, original->data, original->size);
+    struct isles_digest data = digest_of(original);
+    isles_digest_update(&digester, &data, sizeof(data));
     return isles_digest_final(&digester);
 }
 
@@ -627,9 +705,6 @@ isles_copies_is_shareable(const struct isles_original *original, unsigned contex
         !in_memory() && open_cache(&opened, NULL) == 0
         && isles_cache_find(opened, context_key(original, context), shareable, &path, NULL) == 0;
     free(path);
-    if (known) {
-        note_known(original->path);
-    }
     return known;
 }
 
@@ -638,7 +713,6 @@ isles_copies_note_shareable(const struct isles_original *original, unsigned cont
 {
     struct isles_cache *opened;
     char *path = NULL;
-    note_known(original->path);
     if (!in_memory() && open_cache(&opened, NULL) == 0) {
         (void)isles_cache_store(opened, context_key(original, context), shareable, "", 0, &path,
                                 NULL);

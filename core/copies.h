@@ -15,9 +15,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cache.h"
 #include "elf_file.h"
+
+/* Of which file, and which of its contents: another one differs. */
+struct isles_file_version {
+    uint64_t device, inode, size;
+    int64_t modified, changed; /* nanoseconds */
+};
 
 /* A shared object on disk, read. */
 struct isles_original {
@@ -25,6 +32,7 @@ struct isles_original {
     struct isles_elf elf; /* of `data` */
     void *data;           /* mapped */
     size_t size;
+    struct isles_file_version version;
 };
 
 /* Once for the process, before the others; later calls give the same result.  0 or
@@ -56,10 +64,8 @@ void isles_copies_loaded(unsigned slot);
 
 /* Whether it is on record, in the cache folder, that a file needs no copy.  `context` tells apart
  * what the answer depends on: the version of Python.  The second one puts it on record, if it can.
- * What was asked or told before is known by its path alone to the third one, which reads nothing.
  */
 bool isles_copies_is_shareable(const struct isles_original *original, unsigned context);
 void isles_copies_note_shareable(const struct isles_original *original, unsigned context);
-bool isles_copies_is_known_shareable(const char *path);
 
 #endif

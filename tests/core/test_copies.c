@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "copies.h"
+#include "os.h"
 
 int PyProbe_Value(void);
 
@@ -184,14 +185,41 @@ static void
 test_shareable(void)
 {
     struct isles_original again;
-    CHECK(!isles_copies_is_known_shareable(module.path));
     CHECK(!isles_copies_is_shareable(&module, 7));
     isles_copies_note_shareable(&module, 7);
-    CHECK(isles_copies_is_known_shareable(module.path));
     CHECK(isles_copies_is_shareable(&module, 7) && !isles_copies_is_shareable(&module, 8));
     CHECK(isles_original_open(&again, module.path, &fault) == 0);
     CHECK(isles_copies_is_shareable(&again, 7));
     isles_original_close(&again);
+}
+
+/* Long enough after the last change for what was read to count as read. */
+static void
+copy_file(const char *from, const char *to, char last)
+{
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    CHECK(in != NULL && out != NULL);
+    for (int c; (c = getc(in)) != EOF;) {
+        CHECK(putc(c, out) != EOF);
+    }
+    CHECK(putc(last, out) != EOF);
+    CHECK(fclose(in) == 0 && fclose(out) == 0);
+    isles_sleep(INT64_C(2100000000));
+}
+
+static void
+test_changed_file(void)
+{
+    struct isles_original original;
+    const char *path = under_base("changing.so");
+    for (int i = 0; i < 2; i++) {
+        copy_file(module.path, path, (char)('a' + i));
+        CHECK(isles_original_open(&original, path, &fault) == 0);
+        CHECK(!isles_copies_is_shareable(&original, 7));
+        isles_copies_note_shareable(&original, 7);
+        CHECK(isles_copies_is_shareable(&original, 7));
+        isles_original_close(&original);
+    }
 }
 
 static void
@@ -246,6 +274,7 @@ main(int argc, char **argv)
     test_a_folder_that_was_removed_is_made_again();
     test_in_memory();
     test_shareable();
+    test_changed_file();
     isles_original_close(&module);
     base_remove();
     return 0;

@@ -37,6 +37,15 @@ def attempt(name):
         return type(error).__name__, str(error)
 
 
+def import_soon(names, ready):
+    """Import them a moment after saying that it is ready; when that was done."""
+    ready.put(None)
+    time.sleep(0.2)
+    for name in names:
+        importlib.import_module(name)
+    return time.monotonic()
+
+
 def anew(name):
     """Import it, forget it and import it again: both modules."""
     first = importlib.import_module(name)

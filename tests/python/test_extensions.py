@@ -2,14 +2,18 @@
 tests/extensions/ being the traps."""
 
 import contextlib
+import ctypes
 import importlib
 import pickle
 import shutil
+import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import extensions_build
 import far
@@ -105,6 +109,42 @@ def test_four_at_once(four, copied):
     """Each uses all that the module has, while the others do."""
     assert at_once(four, far_traps.exercise, copied, 100) == [100] * 4
     assert at_once(four, far_traps.bump, copied) == [101] * 4
+
+
+def is_imported_without_main(interp, names):
+    ready = isles.create_queue()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(interp.call, far_traps.import_soon, names, ready)
+        ready.get()
+        ctypes.PyDLL(None).usleep(1_500_000)  # keeps the GIL
+        return done.result() < time.monotonic() - 0.5
+
+
+def test_import_of_what_is_shared_does_not_wait_for_main(shared):
+    """CPython takes main's GIL for it: isles only the first time."""
+    with isles.create() as first, isles.create() as second:
+        assert failure(first, shared) is None
+        assert is_imported_without_main(second, [shared])
+
+
+def test_import_from_the_standard_library_does_not_wait_for_main():
+    script = f"""
+        import isles, sys
+        sys.path.append({str(Path(__file__).parent)!r})
+        import test_extensions
+        names = "array _bisect cmath _csv _elementtree math select _struct zlib".split()
+        with isles.create() as interp:
+            assert test_extensions.is_imported_without_main(interp, names)
+    """
+    check_clean(textwrap.dedent(script))
+
+
+def test_what_is_built_in_supports_own_gil():
+    """But for what binding/loader_shared.c names."""
+    unready = "_curses _curses_panel _suggestions _tkinter _tracemalloc faulthandler readline"
+    names = {*sys.builtin_module_names} & sys.stdlib_module_names - {*unready.split()}
+    with isles.create(extensions="strict") as interp:
+        assert {name: failure(interp, name) for name in names} == dict.fromkeys(names)
 
 
 def test_exercise_in_main(name):
