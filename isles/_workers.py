@@ -204,7 +204,10 @@ def after_exit() -> Exception:
 
 
 def broken() -> Exception:
-    return BrokenInterpreterPool("an initializer failed, the pool is not usable any more")
+    return BrokenInterpreterPool(
+        "an initializer failed, or a module to preload (the log has the traceback): the pool is not"
+        " usable any more"
+    )
 
 
 class Keeper:
