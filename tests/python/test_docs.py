@@ -141,3 +141,24 @@ def test_every_public_name_is_in_the_reference(module):
     pages = "".join(page.read_text() for page in (SOURCE / "docs/reference").glob("*.md"))
     found = set(re.findall(r":: isles[\w.]*?\.(\w+)\b(?:\(|$)", pages, re.MULTILINE))
     assert set(importlib.import_module(module).__all__) <= found
+
+
+def test_every_option_is_on_the_page_of_the_command_line():
+    from isles._cli.main import build_parsers
+
+    page = (SOURCE / "docs/reference/command-line.md").read_text()
+    _, commands = build_parsers()
+    for name, command in commands.items():
+        part = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        options = {option for action in command._actions for option in action.option_strings}
+        missing = {option for option in options - {"-h", "--help"} if f"`{option}" not in part}
+        assert not missing, f"{name}: {missing}"
+
+
+def test_every_variable_is_on_the_page_of_the_environment():
+    page = (SOURCE / "docs/reference/environment.md").read_text()
+    sources = [*SOURCE.glob("isles/*.py"), *SOURCE.glob("binding/*.c"), *SOURCE.glob("core/*.c")]
+    pattern = re.compile(r"(?:getenv|environ\.get)\(\"(ISLES_\w+)\"")
+    found = {name for source in sources for name in pattern.findall(source.read_text())}
+    assert found
+    assert {name for name in found if f"`{name}`" not in page} == set()
