@@ -22,6 +22,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2]
 MARK = "\0block "
+CHART = "docs/executors.svg"  # made by `make chart`
 NAME = re.compile(r"# (\w+\.py)$")
 
 START = "import sys; sys.stdout.reconfigure(line_buffering=True)"  # as on a terminal
@@ -134,6 +135,13 @@ def test_the_examples_of(page, tmp_path):
     for block in EXAMPLES[page]:
         if block.language == "console":
             run_commands(page, block, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(name):
+    text = (SOURCE / name).read_text(encoding="utf-8")
+    paths = [path for path in re.findall(r"\]\(([^)]+)\)", text) if "://" not in path]
+    assert [path for path in paths if not (SOURCE / path).exists()] in ([], [CHART])
 
 
 @pytest.mark.parametrize("module", ["isles", "isles.futures", "isles.queues"])
