@@ -144,7 +144,7 @@ def test_links_lead_somewhere(name):
     assert [path for path in paths if not (SOURCE / path).exists()] in ([], [CHART])
 
 
-@pytest.mark.parametrize("module", ["isles", "isles.futures", "isles.queues"])
+@pytest.mark.parametrize("module", ["isles", "isles.futures", "isles.logging", "isles.queues"])
 def test_every_public_name_is_in_the_reference(module):
     pages = "".join(page.read_text() for page in (SOURCE / "docs/reference").glob("*.md"))
     found = set(re.findall(r":: isles[\w.]*?\.(\w+)\b(?:\(|$)", pages, re.MULTILINE))
