@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+MODULES = ("isles", "isles._interpreters")  # of the classes that are in the stub
 STUB = Path(__file__).resolve().parent.parent / "isles" / "_interpreters.pyi"
 
 PARAMETERS = re.compile(r"([a-z_]\w*(?:, [a-z_]\w*)*): (.*)")
@@ -49,7 +50,9 @@ def signature(
     app: Any, what: str, name: str, obj: Any, options: Any, sig: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
     """Give what C defines the signature of the stub: autodoc-process-signature."""
-    return None if hasattr(obj, "__code__") else _signatures.get(getattr(obj, "__qualname__", ""))
+    if hasattr(obj, "__code__") or isinstance(obj, type) and obj.__module__ not in MODULES:
+        return None
+    return _signatures.get(getattr(obj, "__qualname__", ""))
 
 
 def _read(path: Path) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
