@@ -50,7 +50,7 @@ def signature(
     app: Any, what: str, name: str, obj: Any, options: Any, sig: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
     """Give what C defines the signature of the stub: autodoc-process-signature."""
-    if hasattr(obj, "__code__") or isinstance(obj, type) and obj.__module__ not in MODULES:
+    if hasattr(obj, "__code__") or (isinstance(obj, type) and obj.__module__ not in MODULES):
         return None
     return _signatures.get(getattr(obj, "__qualname__", ""))
 
