@@ -180,8 +180,8 @@ format: $(OUT)/lint-tools
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/clang-format -i $(C_FILES)
 
-docs: $(OUT)/docs-tools
-	$(python) -m sphinx --fail-on-warning --quiet docs $(BUILD)/docs
+docs: $(OUT)/installed $(OUT)/docs-tools
+	$(python) -P -m sphinx --fail-on-warning --quiet docs $(BUILD)/docs
 	@echo "open $(BUILD)/docs/index.html"
 
 $(OUT)/%-tools: $(OUT)/tools

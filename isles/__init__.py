@@ -15,7 +15,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from isles import _interpreters
+try:
+    import isles._interpreters as _interpreters
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{os.path.dirname(__file__)} has no compiled part for Python"
+        f" {sys.version_info[0]}.{sys.version_info[1]}: it is isles' source tree, or was installed"
+        " for another Python.  Install isles (pip install .), and start Python in another folder",
+        name=error.name,
+    ) from None
+
 from isles._interpreters import (
     InterpreterBusyError,
     InterpreterError,

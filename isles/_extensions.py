@@ -15,8 +15,10 @@ MODES = ("private", "shared", "deny")
 class Extension(NamedTuple):
     """An extension module that an interpreter has loaded.
 
-    name: of the module. how: "private" for a copy of its own, "shared" for the process's.
-    origin: the path that it was found at. file: the path that was loaded, the copy's or the same.
+    name: of the module.
+    how: "private" for a copy of its own, "shared" for the process's.
+    origin: the path that it was found at.
+    file: the path that was loaded, the copy's or the same.
     """
 
     name: str

@@ -93,7 +93,33 @@ def pack(func: Any) -> tuple[bytes, Any]:
             watches = tuple(_watches(func, None, {id(func)}))
         except _Untraceable:
             pass
-    return dumps(func), watches
+    try:
+        return dumps(func), watches
+    except Exception as error:
+        if (name := _culprit(func)) is None:
+            raise
+        raise pickle.PicklingError(f"{func.__qualname__}() uses {name!r}: {error}") from error
+
+
+def _culprit(func: Any) -> str | None:
+    """The name of something that a function has captured and that can't be pickled."""
+    import inspect
+
+    captured: dict[str, Any] = {}
+    if isinstance(func, types.MethodType):
+        captured["self"] = func.__self__
+    elif isinstance(func, types.FunctionType):
+        try:
+            variables = inspect.getclosurevars(func)
+            captured = {**variables.nonlocals, **variables.globals}
+        except ValueError:
+            pass  # a variable that has no value yet
+    for name, value in captured.items():
+        try:
+            dumps(value)
+        except Exception:
+            return name
+    return None
 
 
 def _is_importable(obj: Any) -> bool:

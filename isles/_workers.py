@@ -32,10 +32,12 @@ class BrokenInterpreterPool(BrokenThreadPool):
 class WorkerStats(NamedTuple):
     """What a worker has done: see InterpreterPoolExecutor.stats().
 
-    interpreter: the id of its interpreter, None while it has none.  tasks: how many have ended, a
-    chunk being one.  busy, waiting: seconds in tasks and without one.  memory: bytes that its
-    interpreter holds for objects of up to 512 bytes, in steps of a MiB; larger objects are not
-    counted.  None without an interpreter, and with isolated=False, where it is main's.
+    interpreter: the id of its interpreter, None while it has none.
+    tasks: how many have ended, a chunk being one.
+    busy, waiting: seconds in tasks and without one.
+    memory: bytes that its interpreter holds for objects of up to 512 bytes, in steps of a MiB;
+    larger objects are not counted.  None without an interpreter, and with isolated=False, where it
+    is main's.
     """
 
     interpreter: int | None
@@ -202,7 +204,10 @@ def after_exit() -> Exception:
 
 
 def broken() -> Exception:
-    return BrokenInterpreterPool("an initializer failed, the pool is not usable any more")
+    return BrokenInterpreterPool(
+        "an initializer failed, or a module to preload (the log has the traceback): the pool is not"
+        " usable any more"
+    )
 
 
 class Keeper:

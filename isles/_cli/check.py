@@ -87,6 +87,10 @@ def wanted(options: argparse.Namespace) -> list[str]:
         names += check_packages.required(path)
     if options.installed:
         names += check_packages.installed()
+    if not names and options.installed:
+        raise UsageError("nothing to check: no installed package has extension modules")
+    if not names and options.requirement:
+        raise UsageError(f"nothing to check: {', '.join(options.requirement)} names no package")
     if not names:
         raise UsageError("nothing to check: name packages, -r FILE or --installed")
     return list(dict.fromkeys(names))

@@ -35,11 +35,23 @@ class Ended:
 
 
 def run_script(script: str, *args: str, timeout: float = 30, interrupt: bool = False) -> Ended:
-    """Run a script with all warnings shown.  interrupt: send SIGINT once it has printed a line.
+    """Run a script with all warnings shown; see run()."""
+    command = [sys.executable, "-P", "-W", "always", "-c", script, *args]
+    return run(command, timeout=timeout, interrupt=interrupt)
+
+
+def run(
+    command: list[str],
+    *,
+    timeout: float = 30,
+    interrupt: bool = False,
+    cwd: str | None = None,
+    env: dict[str, str] | None = None,
+) -> Ended:
+    """Run a command.  interrupt: send SIGINT once it has printed a line.
 
     A child that is still there after `timeout` seconds is killed, and its code is -9.
     """
-    command = [sys.executable, "-P", "-W", "always", "-c", script, *args]
     start = time.monotonic()
     child = subprocess.Popen(
         command,
@@ -48,6 +60,8 @@ def run_script(script: str, *args: str, timeout: float = 30, interrupt: bool = F
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,  # so that what it forked can be killed with it
+        cwd=cwd,
+        env=env,
     )
     first = ""
     if interrupt:

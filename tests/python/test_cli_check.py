@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path, PurePath
 
 import extensions_build
 import pytest
 
 from isles._cli import check_inside, check_packages, check_process, check_report, check_smoke
+from isles._cli.check import wanted
 from isles._cli.errors import UsageError
 
 # Each runs processes that run processes; a sanitizer in them would take the crashes for its own.
@@ -233,6 +235,15 @@ def test_wrong_usage():
     for arguments in ([], ["-r", "surely/not/there"], ["x", "-j", "0"], ["x", "--timeout", "x"]):
         done = run(*arguments)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, arguments
+
+
+def test_nothing_to_check(tmp_path, monkeypatch):
+    (tmp_path / "none.txt").write_text("# nothing\n")
+    done = run("-r", str(tmp_path / "none.txt"))
+    assert done.returncode == 2 and done.stderr.endswith("none.txt names no package\n")
+    monkeypatch.setattr(check_packages, "installed", list)
+    with pytest.raises(UsageError, match="no installed package has extension modules"):
+        wanted(Namespace(packages=[], requirement=[], installed=True))
 
 
 def test_requirements(tmp_path):

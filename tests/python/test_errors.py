@@ -452,6 +452,25 @@ def test_callable_cannot_travel(make, interp):
         interp.call(lambda: value)
 
 
+class HasLock:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def method(self):
+        pass
+
+
+def test_a_callable_that_cannot_travel_says_what_it_has_captured(interp, in_main):
+    lock = threading.Lock()
+    with pytest.raises(isles.NotShareableError, match=r"<lambda>\(\) uses 'lock': cannot pickle"):
+        interp.call(lambda: lock)
+    func = in_main("import threading; guard = threading.Lock()\ndef f(): return guard", "f")
+    with pytest.raises(isles.NotShareableError, match=r"f\(\) uses 'guard': cannot pickle"):
+        interp.call(func)
+    with pytest.raises(isles.NotShareableError, match=r"HasLock\.method\(\) uses 'self': cannot"):
+        interp.call(HasLock().method)
+
+
 RESULTS = {
     "generator": far.make_generator,
     "reduce": lambda: far.no_pickle(ZeroDivisionError("no")),
