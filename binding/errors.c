@@ -132,7 +132,6 @@ exception_for(const struct isles_state *state, int status)
     switch (status) {
     case ISLES_NOT_FOUND:
         return state->not_found;
-    case ISLES_BUSY:
     case ISLES_THREADS_ALIVE:
         return state->busy;
     case ISLES_TOO_DEEP:
@@ -170,7 +169,17 @@ isles__raise_status(const struct isles_state *state, int status, int64_t id)
                                 "the main interpreter is already running: only a thread that came "
                                 "from it can call back into it");
         }
-        break;
+        return PyErr_Format(state->busy,
+                            "interpreter %lld %s: one at a time is inside, so make another "
+                            "interpreter, or use InterpreterPoolExecutor",
+                            number, text);
+    case ISLES_IS_MAIN:
+        return PyErr_Format(state->error,
+                            "interpreter %lld %s, which can be neither closed nor interrupted",
+                            number, text);
+    case ISLES_IS_CURRENT:
+        return PyErr_Format(state->error, "interpreter %lld %s: only another one can close it",
+                            number, text);
     case ISLES_TOO_DEEP:
         return PyErr_Format(PyExc_RecursionError, "%s (limit %d)", text, ISLES_DEPTH_MAX);
     default:
