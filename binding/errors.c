@@ -126,21 +126,6 @@ isles__errors_init(PyObject *module, struct isles_state *state)
 
 /* ---- statuses ---- */
 
-static PyObject *
-exception_for(const struct isles_state *state, int status)
-{
-    switch (status) {
-    case ISLES_NOT_FOUND:
-        return state->not_found;
-    case ISLES_THREADS_ALIVE:
-        return state->busy;
-    case ISLES_TOO_DEEP:
-        return PyExc_RecursionError;
-    default:
-        return state->error;
-    }
-}
-
 PyObject *
 isles__raise_status(const struct isles_state *state, int status, int64_t id)
 {
@@ -185,7 +170,8 @@ isles__raise_status(const struct isles_state *state, int status, int64_t id)
     default:
         break;
     }
-    return PyErr_Format(exception_for(state, status), "interpreter %lld %s", number, text);
+    PyObject *type = status == ISLES_THREADS_ALIVE ? state->busy : state->error;
+    return PyErr_Format(type, "interpreter %lld %s", number, text);
 }
 
 /* ---- failures ---- */
