@@ -77,11 +77,22 @@ isles__queue_object(const struct isles_state *state, struct isles_queue *queue)
     return object;
 }
 
+/* For the type's sake, which each object holds: what keeps a queue may be found to be garbage only in
+ * the last collection of an interpreter (logging's handlers are), and so must be its type. */
+static int
+queue_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((Queue *)object)->known);
+    return 0;
+}
+
 static void
 queue_dealloc(PyObject *object)
 {
     Queue *self = (Queue *)object;
     PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
     if (self->known != NULL) {
         forget(self);
         Py_DECREF(self->known);
@@ -317,6 +328,9 @@ pack(const struct isles_state *state, PyObject *object, int unbound)
         }
     }
     isles_message_fini(&message);
+    if (state->here->over) { /* what was given back already, and has just been made again */
+        isles__local_free(state->here);
+    }
     return parcel;
 }
 
@@ -869,6 +883,7 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_doc, (void *)queue_doc},
     {Py_tp_new, queue_new},
     {Py_tp_dealloc, queue_dealloc},
+    {Py_tp_traverse, queue_traverse},
     {Py_tp_repr, queue_repr},
     {Py_tp_hash, queue_hash},
     {Py_tp_iter, PyObject_SelfIter},
@@ -882,7 +897,7 @@ static PyType_Slot queue_slots[] = {
 static PyType_Spec queue_spec = {
     .name = "isles.Queue",
     .basicsize = sizeof(Queue),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = queue_slots,
 };
 

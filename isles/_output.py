@@ -93,8 +93,7 @@ def _way(id: int, name: str, target: Any) -> Way:
     from isles import _listener
 
     listener = _listener.get()
-    listener.receivers[id, name] = target
-    return listener.queue, (id, name)
+    return listener.queue, listener.add(id, name, target)
 
 
 def flush(interp: isles.Interpreter) -> None:
@@ -159,16 +158,6 @@ class Lines(io.RawIOBase):
             self._queue._put_kept(lines, self.at_end)
 
 
-class End:
-    """Says that nothing comes any more.  Not the stream's business: threads that leak keep that."""
-
-    def __init__(self, queue: isles.Queue, key: Any) -> None:
-        self.queue, self.key = queue, key
-
-    def __del__(self) -> None:
-        self.queue._put_kept([(self.key, None)])
-
-
 class Stream(io.TextIOWrapper):
     """Writes to Lines at the end of each line, as line_buffering does; only this has a flush()."""
 
@@ -191,8 +180,6 @@ def _stream(name: str, way: Any) -> Any:
         lines = Lines(f"<{name}>", *way)
         stream = Stream(lines, "utf-8", "surrogatepass", newline="\n", line_buffering=True)
         atexit.register(finish, stream)  # the first, which runs last
-        if way[1] is not None:
-            setattr(sys, f"isles_{name}_end", End(*way))  # goes with sys, after all else
         return stream
     fd, encoding, errors = way
     if name == "stderr":
