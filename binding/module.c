@@ -505,9 +505,9 @@ name_thread(PyObject *Py_UNUSED(module), PyObject *name)
 }
 
 PyDoc_STRVAR(stream_doc,
-             "_stream(fd, name, encoding, errors, /)\n--\n\n"
-             "A text stream that writes whole lines to a descriptor (int), and takes that over if\n"
-             "it is none of the standard ones.");
+             "_stream(target, name, encoding, errors, /)\n--\n\n"
+             "A text stream of whole lines: to a descriptor (an int), which it takes over if it is\n"
+             "none of the standard ones, or to a callable, which is given a list of str.");
 
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
