@@ -64,7 +64,8 @@ write_out(int fd, int lane, const char *text, size_t size)
     return 0;
 }
 
-/* The first line of a text, with its end: a line feed, a carriage return, or one after the other. */
+/* The first line of a text, with its end: a line feed, a carriage return, or one after the other.
+ */
 static size_t
 line_size(const char *text, size_t size)
 {

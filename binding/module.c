@@ -300,9 +300,10 @@ existing(PyObject *module, PyObject *object, int64_t *id, struct isles_interp **
     return isles__id_parse(state, object, id) < 0 ? -1 : isles__id_existing(state, *id, interp);
 }
 
-PyDoc_STRVAR(has_ended_doc, "_has_ended(id, /)\n--\n\n"
-                            "Whether nothing of an interpreter of isles' runs any more: one that was\n"
-                            "closed may still have to end behind.");
+PyDoc_STRVAR(has_ended_doc,
+             "_has_ended(id, /)\n--\n\n"
+             "Whether nothing of an interpreter of isles' runs any more: one that was\n"
+             "closed may still have to end behind.");
 
 static PyObject *
 has_ended(PyObject *module, PyObject *object)
@@ -504,10 +505,11 @@ name_thread(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stream_doc,
-             "_stream(target, name, encoding, errors, /)\n--\n\n"
-             "A text stream of whole lines: to a descriptor (an int), which it takes over if it is\n"
-             "none of the standard ones, or to a callable, which is given a list of str.");
+PyDoc_STRVAR(
+    stream_doc,
+    "_stream(target, name, encoding, errors, /)\n--\n\n"
+    "A text stream of whole lines: to a descriptor (an int), which it takes over if it is\n"
+    "none of the standard ones, or to a callable, which is given a list of str.");
 
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},

@@ -77,8 +77,8 @@ isles__queue_object(const struct isles_state *state, struct isles_queue *queue)
     return object;
 }
 
-/* For the type's sake, which each object holds: what keeps a queue may be found to be garbage only in
- * the last collection of an interpreter (logging's handlers are), and so must be its type. */
+/* For the type's sake, which each object holds: what keeps a queue may be found to be garbage only
+ * in the last collection of an interpreter (logging's handlers are), and so must be its type. */
 static int
 queue_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -880,18 +880,12 @@ PyDoc_STRVAR(queue_doc,
              "down.  Thread-safe.  Follows PEP 734 and concurrent.interpreters.Queue.");
 
 static PyType_Slot queue_slots[] = {
-    {Py_tp_doc, (void *)queue_doc},
-    {Py_tp_new, queue_new},
-    {Py_tp_dealloc, queue_dealloc},
-    {Py_tp_traverse, queue_traverse},
-    {Py_tp_repr, queue_repr},
-    {Py_tp_hash, queue_hash},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, queue_next},
-    {Py_tp_methods, queue_methods},
-    {Py_tp_getset, queue_getset},
-    {Py_tp_members, queue_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)queue_doc},  {Py_tp_new, queue_new},
+    {Py_tp_dealloc, queue_dealloc},  {Py_tp_traverse, queue_traverse},
+    {Py_tp_repr, queue_repr},        {Py_tp_hash, queue_hash},
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, queue_next},
+    {Py_tp_methods, queue_methods},  {Py_tp_getset, queue_getset},
+    {Py_tp_members, queue_members},  {0, NULL},
 };
 
 static PyType_Spec queue_spec = {
