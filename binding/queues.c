@@ -78,12 +78,12 @@ isles__queue_object(const struct isles_state *state, struct isles_queue *queue)
 }
 
 /* For the type's sake, which each object holds: what keeps a queue may be found to be garbage only
- * in the last collection of an interpreter (logging's handlers are), and so must be its type. */
+ * in the last collection of an interpreter (logging's handlers are), and so must be its type.  The
+ * table is not shown, so that it isn't emptied while there are objects to be taken out. */
 static int
 queue_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((Queue *)object)->known);
     return 0;
 }
 
