@@ -3,6 +3,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,11 +12,12 @@
 #include "../core/status.h"
 #include "signals.h"
 
-/* What FileIO has not: the text since the last end of a line. */
+/* What a raw file has not: the text since the last end of a line. */
 struct lines {
     char *pending; /* malloc */
     size_t size;
     size_t capacity;
+    bool puts; /* lines, to its attribute `put`, instead of writing to a descriptor */
     int lane;  /* of the descriptor */
     int owned; /* a descriptor to be closed, or 0: FileIO would warn that nobody did it */
 };
@@ -62,12 +64,67 @@ write_out(int fd, int lane, const char *text, size_t size)
     return 0;
 }
 
+/* The first line of a text, with its end: a line feed, a carriage return, or one after the other.
+ */
+static size_t
+line_size(const char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size && text[at] != '\n' && text[at] != '\r') {
+        at++;
+    }
+    at += at + 1 < size && text[at] == '\r' && text[at + 1] == '\n' ? 2 : 1;
+    return at < size ? at : size;
+}
+
+/* Whatever was printed is a str again; bytes that are no UTF-8 are shown as such. */
+static PyObject *
+line_text(const char *text, Py_ssize_t size)
+{
+    PyObject *line = PyUnicode_DecodeUTF8(text, size, "surrogatepass");
+    if (line == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        line = PyUnicode_DecodeUTF8(text, size, "backslashreplace");
+    }
+    return line;
+}
+
+static int
+put_lines(PyObject *self, const char *text, size_t size)
+{
+    PyObject *list = PyList_New(0), *result = NULL;
+    while (list != NULL && size > 0) {
+        size_t length = line_size(text, size);
+        PyObject *line = line_text(text, (Py_ssize_t)length);
+        if (line == NULL || PyList_Append(list, line) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(line);
+        text += length;
+        size -= length;
+    }
+    if (list != NULL) {
+        result = PyObject_CallMethod(self, "put", "O", list);
+        Py_DECREF(list);
+    }
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static int
+check_open(PyObject *self)
+{
+    PyObject *result = PyObject_CallMethod(self, "_checkClosed", NULL);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
 /* Takes the first `count` bytes out before the GIL is given up: other threads of the interpreter
  * may print meanwhile. */
 static int
 put_out(PyObject *self, struct lines *lines, size_t count)
 {
-    int fd = fd_of(self);
+    int fd = lines->puts ? check_open(self) : fd_of(self);
     if (fd < 0 || count == 0) {
         return fd < 0 ? -1 : 0;
     }
@@ -83,7 +140,8 @@ put_out(PyObject *self, struct lines *lines, size_t count)
     }
     lines->pending = tail;
     lines->size = lines->capacity = rest;
-    int result = write_out(fd, lines->lane, text, count);
+    int result =
+        lines->puts ? put_lines(self, text, count) : write_out(fd, lines->lane, text, count);
     free(text);
     return result;
 }
@@ -156,7 +214,13 @@ lines_flush(PyObject *self, PyTypeObject *type, PyObject *const *Py_UNUSED(args)
     Py_RETURN_NONE;
 }
 
-/* FileIO's close() flushes first.  Everything ends here: a file that is dropped is closed. */
+static PyObject *
+lines_writable(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+/* The base's close() flushes first.  Everything ends here: a file that is dropped is closed. */
 static PyObject *
 lines_close(PyObject *self, PyTypeObject *type, PyObject *const *Py_UNUSED(args),
             Py_ssize_t Py_UNUSED(count), PyObject *Py_UNUSED(kwnames))
@@ -194,32 +258,86 @@ static PyType_Spec lines_spec = {
     .slots = lines_slots,
 };
 
-/* A descriptor from 3 on becomes the file's. */
+/* The same for lines that go to a callable.  In C, because an interpreter's very last objects may
+ * hold one: a method in Python would leave something behind then, and so all its memory. */
+static PyMethodDef putting_methods[] = {
+    {"write", METHOD(lines_write), FLAGS, NULL},
+    {"flush", METHOD(lines_flush), FLAGS, NULL},
+    {"close", METHOD(lines_close), FLAGS, NULL},
+    {"writable", lines_writable, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot putting_slots[] = {
+    {Py_tp_doc, (void *)"A file that hands whole lines to its put(), and the rest with flush()."},
+    {Py_tp_methods, putting_methods},
+    {0, NULL},
+};
+
+static PyType_Spec putting_spec = {
+    .name = "isles._interpreters.PuttingLines",
+    .basicsize = -(int)sizeof(struct lines),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = putting_slots,
+};
+
+/* To a descriptor, which becomes the file's if it is none of the standard ones. */
 static PyObject *
-lines_new(PyObject *io, int fd, const char *name)
+writing_new(PyObject *io, int fd)
 {
     PyObject *base = PyObject_GetAttrString(io, "FileIO");
     PyObject *type = base ? PyType_FromSpecWithBases(&lines_spec, base) : NULL;
     PyObject *file = type ? PyObject_CallFunction(type, "isO", fd, "w", Py_False) : NULL;
-    PyObject *text = file ? PyUnicode_FromString(name) : NULL;
-    if (text == NULL || PyObject_SetAttrString(file, "name", text) < 0) {
-        Py_CLEAR(file);
-    } else {
+    if (file != NULL) {
         struct lines *lines = lines_of(file, (PyTypeObject *)type);
         lines->lane = isles_output_lane(fd);
         lines->owned = fd > 2 ? fd : 0;
     }
     Py_XDECREF(base);
     Py_XDECREF(type);
+    return file;
+}
+
+/* To a callable. */
+static PyObject *
+putting_new(PyObject *io, PyObject *put)
+{
+    PyObject *base = PyObject_GetAttrString(io, "_RawIOBase");
+    PyObject *type = base ? PyType_FromSpecWithBases(&putting_spec, base) : NULL;
+    PyObject *file = type ? PyObject_CallNoArgs(type) : NULL;
+    if (file != NULL) {
+        lines_of(file, (PyTypeObject *)type)->puts = true;
+        if (PyObject_SetAttrString(file, "put", put) < 0) {
+            Py_CLEAR(file);
+        }
+    }
+    Py_XDECREF(base);
+    Py_XDECREF(type);
+    return file;
+}
+
+/* To an int or a callable. */
+static PyObject *
+lines_new(PyObject *io, PyObject *target, const char *name)
+{
+    int fd = PyLong_Check(target) ? PyLong_AsInt(target) : 0;
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *file = PyLong_Check(target) ? writing_new(io, fd) : putting_new(io, target);
+    PyObject *text = file ? PyUnicode_FromString(name) : NULL;
+    if (text == NULL || PyObject_SetAttrString(file, "name", text) < 0) {
+        Py_CLEAR(file);
+    }
     Py_XDECREF(text);
     return file;
 }
 
 static PyObject *
-stream_new(int fd, const char *name, PyObject *encoding, PyObject *errors)
+stream_new(PyObject *target, const char *name, PyObject *encoding, PyObject *errors)
 {
     PyObject *io = PyImport_ImportModule("_io");
-    PyObject *file = io ? lines_new(io, fd, name) : NULL;
+    PyObject *file = io ? lines_new(io, target, name) : NULL;
     PyObject *type = file ? PyObject_GetAttrString(io, "TextIOWrapper") : NULL;
     PyObject *stream = NULL;
     if (type != NULL) { /* each write goes through at once: lines are made here */
@@ -240,11 +358,10 @@ stream_new(int fd, const char *name, PyObject *encoding, PyObject *errors)
 PyObject *
 isles__lines_stream(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    int fd;
     const char *name;
-    PyObject *encoding, *errors;
-    return PyArg_ParseTuple(args, "isUU:_stream", &fd, &name, &encoding, &errors)
-               ? stream_new(fd, name, encoding, errors)
+    PyObject *target, *encoding, *errors;
+    return PyArg_ParseTuple(args, "OsUU:_stream", &target, &name, &encoding, &errors)
+               ? stream_new(target, name, encoding, errors)
                : NULL;
 }
 
@@ -252,9 +369,11 @@ isles__lines_stream(PyObject *Py_UNUSED(module), PyObject *args)
 static PyObject *
 stream_like(PyObject *before, int fd, const char *name)
 {
-    PyObject *encoding = PyObject_GetAttrString(before, "encoding");
+    PyObject *target = PyLong_FromLong(fd);
+    PyObject *encoding = target ? PyObject_GetAttrString(before, "encoding") : NULL;
     PyObject *errors = encoding ? PyObject_GetAttrString(before, "errors") : NULL;
-    PyObject *stream = errors ? stream_new(fd, name, encoding, errors) : NULL;
+    PyObject *stream = errors ? stream_new(target, name, encoding, errors) : NULL;
+    Py_XDECREF(target);
     Py_XDECREF(encoding);
     Py_XDECREF(errors);
     return stream;

@@ -11,8 +11,8 @@
  * whole lines.  0, or -1 with an exception. */
 int isles__lines_install(void);
 
-/* _stream(fd, name, encoding, errors): such a stream for another descriptor, which it takes over if
- * it is none of the standard ones. */
+/* _stream(target, name, encoding, errors): such a stream for another descriptor (an int), which it
+ * takes over if it is none of the standard ones; or for a callable, which gets lists of lines. */
 PyObject *isles__lines_stream(PyObject *module, PyObject *args);
 
 #endif

@@ -300,6 +300,25 @@ existing(PyObject *module, PyObject *object, int64_t *id, struct isles_interp **
     return isles__id_parse(state, object, id) < 0 ? -1 : isles__id_existing(state, *id, interp);
 }
 
+PyDoc_STRVAR(has_ended_doc,
+             "_has_ended(id, /)\n--\n\n"
+             "Whether nothing of an interpreter of isles' runs any more: one that was\n"
+             "closed may still have to end behind.");
+
+static PyObject *
+has_ended(PyObject *module, PyObject *object)
+{
+    int64_t id;
+    if (isles__id_parse(isles__state_of_module(module), object, &id) < 0) {
+        return NULL;
+    }
+    struct isles_interp *interp = isles_registry_find(id);
+    if (interp != NULL) {
+        isles_interp_unref(interp);
+    }
+    return PyBool_FromLong(interp == NULL);
+}
+
 PyDoc_STRVAR(is_running_doc,
              "is_running(id, /)\n--\n\n"
              "Whether a thread is inside the interpreter (exec, call …).  The main interpreter is\n"
@@ -486,10 +505,11 @@ name_thread(PyObject *Py_UNUSED(module), PyObject *name)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stream_doc,
-             "_stream(fd, name, encoding, errors, /)\n--\n\n"
-             "A text stream that writes whole lines to a descriptor (int), and takes that over if\n"
-             "it is none of the standard ones.");
+PyDoc_STRVAR(
+    stream_doc,
+    "_stream(target, name, encoding, errors, /)\n--\n\n"
+    "A text stream of whole lines: to a descriptor (an int), which it takes over if it is\n"
+    "none of the standard ones, or to a callable, which is given a list of str.");
 
 static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))create, METH_VARARGS | METH_KEYWORDS, create_doc},
@@ -508,6 +528,7 @@ static PyMethodDef functions[] = {
     {"whence", whence, METH_O, whence_doc},
     {"is_shareable", is_shareable, METH_O, is_shareable_doc},
     {"_memory", memory, METH_O, memory_doc},
+    {"_has_ended", has_ended, METH_O, has_ended_doc},
     {"_extensions", extensions, METH_NOARGS, extensions_doc},
     {"_name_thread", name_thread, METH_O, name_thread_doc},
     {"_stream", isles__lines_stream, METH_VARARGS, stream_doc},

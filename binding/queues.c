@@ -77,11 +77,22 @@ isles__queue_object(const struct isles_state *state, struct isles_queue *queue)
     return object;
 }
 
+/* For the type's sake, which each object holds: what keeps a queue may be found to be garbage only
+ * in the last collection of an interpreter (logging's handlers are), and so must be its type.  The
+ * table is not shown, so that it isn't emptied while there are objects to be taken out. */
+static int
+queue_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    return 0;
+}
+
 static void
 queue_dealloc(PyObject *object)
 {
     Queue *self = (Queue *)object;
     PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
     if (self->known != NULL) {
         forget(self);
         Py_DECREF(self->known);
@@ -317,6 +328,9 @@ pack(const struct isles_state *state, PyObject *object, int unbound)
         }
     }
     isles_message_fini(&message);
+    if (state->here->over) { /* what was given back already, and has just been made again */
+        isles__local_free(state->here);
+    }
     return parcel;
 }
 
@@ -866,23 +880,18 @@ PyDoc_STRVAR(queue_doc,
              "down.  Thread-safe.  Follows PEP 734 and concurrent.interpreters.Queue.");
 
 static PyType_Slot queue_slots[] = {
-    {Py_tp_doc, (void *)queue_doc},
-    {Py_tp_new, queue_new},
-    {Py_tp_dealloc, queue_dealloc},
-    {Py_tp_repr, queue_repr},
-    {Py_tp_hash, queue_hash},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, queue_next},
-    {Py_tp_methods, queue_methods},
-    {Py_tp_getset, queue_getset},
-    {Py_tp_members, queue_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)queue_doc},  {Py_tp_new, queue_new},
+    {Py_tp_dealloc, queue_dealloc},  {Py_tp_traverse, queue_traverse},
+    {Py_tp_repr, queue_repr},        {Py_tp_hash, queue_hash},
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, queue_next},
+    {Py_tp_methods, queue_methods},  {Py_tp_getset, queue_getset},
+    {Py_tp_members, queue_members},  {0, NULL},
 };
 
 static PyType_Spec queue_spec = {
     .name = "isles.Queue",
     .basicsize = sizeof(Queue),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = queue_slots,
 };
 

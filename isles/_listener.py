@@ -21,11 +21,13 @@ AT_ONCE = 256  # items
 
 
 class Listener:
-    """Items in the queue are (key, argument) for one of the receivers; None ends that."""
+    """Items in the queue are (key, argument) for one of the receivers."""
 
     def __init__(self) -> None:
         self.queue = isles.create_queue()
+        # Those of an interpreter's streams are under (its id, the stream's name).
         self.receivers: dict[Any, Callable[[Any], object]] = {"answer": _answer}
+        self.receivers["forget"] = self.forget
         # At an interpreter's end a thread that is no daemon is waited for; main has its own way.
         self.thread = threading.Thread(target=self.work, name="isles-listener", daemon=_in_main())
         if not _in_main():
@@ -44,24 +46,37 @@ class Listener:
     def deliver(self, items: list[Any]) -> None:
         for key, argument in items:
             try:
-                if argument is None:
-                    self.receivers.pop(key, None)
-                elif key in self.receivers:
-                    self.receivers[key](argument)
+                self.receivers[key](argument)
             except BaseException:
                 error = threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
                 threading.excepthook(error)
 
+    def add(self, id: int, name: str, receiver: Callable[[str], object]) -> tuple[int, str]:
+        """Return the key of what a stream of an interpreter goes to."""
+        self.clear()
+        self.receivers[id, name] = receiver
+        return id, name
+
+    def clear(self) -> None:
+        """Have those of interpreters that have ended forgotten, behind all that these have put."""
+        streams = [key for key in tuple(self.receivers) if isinstance(key, tuple)]
+        if ended := [key for key in streams if _interpreters._has_ended(key[0])]:
+            self.queue.put(("forget", ended))
+
+    def forget(self, keys: list[Any]) -> None:
+        for key in keys:
+            self.receivers.pop(key, None)
+
     def flush(self) -> None:
         """Wait until all that was put before has been delivered."""
-        if threading.current_thread() is self.thread:
-            return
-        answer = isles.create_queue()
         try:
-            self.queue.put(("answer", answer))
+            self.clear()
+            if threading.current_thread() is not self.thread:
+                answer = isles.create_queue()
+                self.queue.put(("answer", answer))
+                answer.get()
         except ShutDown:
-            return
-        answer.get()
+            pass  # this interpreter ends
 
     def finish(self) -> None:
         """At the end: what there is is delivered, and nothing is taken any more."""

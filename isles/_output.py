@@ -93,8 +93,7 @@ def _way(id: int, name: str, target: Any) -> Way:
     from isles import _listener
 
     listener = _listener.get()
-    listener.receivers[id, name] = target
-    return listener.queue, (id, name)
+    return listener.queue, listener.add(id, name, target)
 
 
 def flush(interp: isles.Interpreter) -> None:
@@ -108,73 +107,21 @@ def flush(interp: isles.Interpreter) -> None:
 # ---- in the other one ----
 
 
-class Lines(io.RawIOBase):
-    """Puts whole lines, each a str, into a queue, and the rest with hand_over().
-
-    Uses nothing of this module: what is printed at an interpreter's end comes after that has gone.
-    """
-
-    mode = "w"
-    at_end = False  # then a full queue takes it all the same: nobody may be left to make room
-
-    def __init__(self, name: str, queue: isles.Queue, key: Any) -> None:
-        super().__init__()
-        self.name = name
-        self._queue, self._key = queue, key
-        self._rest: list[bytes] = []
-        self._lock = _thread.RLock()  # a finalizer may print while this thread has it: in between
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        data = bytes(data)
-        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        with self._lock:
-            rest, self._rest = self._rest, []
-            whole = b"".join((*rest, data[:end])) if end else b""
-            self._rest = [data[end:], *self._rest] if end else [*rest, data, *self._rest]
-        self._put(whole)
-        return len(data)
-
-    def hand_over(self) -> None:
-        with self._lock:
-            rest, self._rest = self._rest, []
-        self._put(b"".join(rest))
-
-    def close(self) -> None:
-        if not self.closed:
-            self.hand_over()
-        super().close()
-
-    def _put(self, data: bytes) -> None:
-        lines: list[Any] = data.splitlines(True)
-        for place, line in enumerate(lines):
-            try:
-                text = line.decode("utf-8", "surrogatepass")
-            except UnicodeDecodeError:
-                text = line.decode("utf-8", "backslashreplace")
-            lines[place] = text if self._key is None else (self._key, text)
-        if lines:
-            self._queue._put_kept(lines, self.at_end)
-
-
-class End:
-    """Says that nothing comes any more.  Not the stream's business: threads that leak keep that."""
+class Put:
+    """Puts lines into a queue, each with the key if there is one."""
 
     def __init__(self, queue: isles.Queue, key: Any) -> None:
         self.queue, self.key = queue, key
+        self.at_end = False  # then a full queue takes them: nobody may be left to make room
 
-    def __del__(self) -> None:
-        self.queue._put_kept([(self.key, None)])
+    def __call__(self, lines: list[Any]) -> None:
+        if self.key is not None:
+            lines = [(self.key, line) for line in lines]
+        self.queue._put_kept(lines, self.at_end)
 
 
-class Stream(io.TextIOWrapper):
-    """Writes to Lines at the end of each line, as line_buffering does; only this has a flush()."""
-
-    def flush(self) -> None:
-        super().flush()
-        self.buffer.hand_over()  # type: ignore[attr-defined]
+def _put_of(stream: Any) -> Put | None:
+    return getattr(getattr(stream, "buffer", None), "put", None)
 
 
 def install(ways: dict[str, Way]) -> None:
@@ -185,29 +132,28 @@ def install(ways: dict[str, Way]) -> None:
 
 
 def _stream(name: str, way: Any) -> Any:
-    if not isinstance(way[0], int):
-        import atexit
+    target = way[0]
+    if isinstance(target, int):
+        target, encoding, errors = way
+        if name == "stderr":
+            errors = "backslashreplace"
+        elif errors is None:
+            errors = getattr(sys.stdout, "errors", "strict")
+        target = target if target in (1, 2) else os.dup(target)
+        return _interpreters._stream(target, f"<{name}>", encoding, errors)
 
-        lines = Lines(f"<{name}>", *way)
-        stream = Stream(lines, "utf-8", "surrogatepass", newline="\n", line_buffering=True)
-        atexit.register(finish, stream)  # the first, which runs last
-        if way[1] is not None:
-            setattr(sys, f"isles_{name}_end", End(*way))  # goes with sys, after all else
-        return stream
-    fd, encoding, errors = way
-    if name == "stderr":
-        errors = "backslashreplace"
-    elif errors is None:
-        errors = getattr(sys.stdout, "errors", "strict")
-    fd = fd if fd in (1, 2) else os.dup(fd)
-    return _interpreters._stream(fd, f"<{name}>", encoding, errors)
+    import atexit
+
+    stream = _interpreters._stream(Put(*way), f"<{name}>", "utf-8", "surrogatepass")
+    atexit.register(finish, stream)  # the first, which runs last
+    return stream
 
 
 def finish(stream: Any) -> None:
     """Hand over what there is of a line, as an interpreter's end does: without a word."""
     try:
-        if isinstance(stream, Stream):
-            stream.buffer.at_end = True  # type: ignore[attr-defined]
+        if (put := _put_of(stream)) is not None:
+            put.at_end = True
         stream.flush()
     except Exception:
         pass  # closed, or its queue shut down
@@ -216,5 +162,5 @@ def finish(stream: Any) -> None:
 def flush_here() -> None:
     for stream in (sys.__stdout__, sys.__stderr__):
         finish(stream)
-        if isinstance(stream, Stream) and not stream.closed:
-            stream.buffer.at_end = False  # type: ignore[attr-defined]
+        if (put := _put_of(stream)) is not None:
+            put.at_end = False

@@ -278,7 +278,7 @@ def test_nothing_is_left_of_who_has_ended():
     dropped = isles.create(stdout=print)
     del dropped, interp
     isles._listening.flush()
-    assert set(isles._listening.receivers) <= {"answer", "log"}
+    assert set(isles._listening.receivers) <= {"answer", "forget", "log"}
     assert len(isles._redirected) == 0
 
 

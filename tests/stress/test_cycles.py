@@ -236,3 +236,22 @@ def test_memory_grows_no_more_than_with_the_standard_library():
     pytest.importorskip("_interpreters")
     ours, theirs = growth(OURS), growth(THEIRS)
     assert ours < 1.5 * theirs + 10, (ours, theirs)
+
+
+REDIRECTED = """
+import isles, isles.logging, logging
+logging.getLogger().addHandler(logging.NullHandler())
+def one():
+    interp = isles.create(stdout=len, stderr=isles.create_queue())
+    isles.logging.forward(interp)
+    interp.exec("import logging, threading; print(1); logging.warning('x')")
+    interp.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer keeps freed memory")
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there plain interpreters leave 2 MB behind")
+def test_redirected_output_leaves_nothing_behind():
+    """One object that is left keeps 2 MB of its interpreter: of 100 it would be 200."""
+    assert growth(REDIRECTED) < 50
