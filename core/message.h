@@ -10,9 +10,10 @@
 
 /* Something that belongs to no interpreter and is counted: the head of each such struct. */
 enum isles_kind {
-    ISLES_BLOCK, /* memory: block.h */
-    ISLES_HOLD,  /* an interpreter that must not end: registry.h */
-    ISLES_QUEUE, /* queue.h */
+    ISLES_BLOCK,    /* memory: block.h */
+    ISLES_HOLD,     /* an interpreter that must not end: registry.h */
+    ISLES_QUEUE,    /* queue.h */
+    ISLES_NOTIFIER, /* notifier.h; never in a message */
 };
 
 struct isles_shared {

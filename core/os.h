@@ -59,6 +59,13 @@ int isles_futex_wait(atomic_uint *word, unsigned value, int64_t deadline);
  * who sleeps at the same address, which every user of futexes has to bear. */
 void isles_futex_wake(atomic_uint *word);
 
+/* A file descriptor that is readable from isles_event_set() on until isles_event_clear(): for who
+ * polls.  None of these blocks.  0, or the status of errno. */
+int isles_event_open(int *fd);
+void isles_event_set(int fd);
+void isles_event_clear(int fd);
+void isles_event_close(int fd);
+
 /* The path of a library that the process has loaded under that name, as the dynamic linker knows
  * it; false if there is none, or the path is longer than `size`. */
 bool isles_loaded_library(const char *name, char *path, size_t size);

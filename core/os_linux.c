@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -145,6 +146,40 @@ void
 isles_futex_wake(atomic_uint *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+int
+isles_event_open(int *fd)
+{
+    int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event < 0) {
+        return isles_status_of_errno(errno);
+    }
+    *fd = event;
+    return ISLES_OK;
+}
+
+void
+isles_event_set(int fd)
+{
+    uint64_t one = 1;
+    /* EAGAIN would mean that it is readable anyway. */
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}
+
+void
+isles_event_clear(int fd)
+{
+    uint64_t count;
+    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+    }
+}
+
+void
+isles_event_close(int fd)
+{
+    close(fd);
 }
 
 int64_t

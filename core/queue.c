@@ -6,14 +6,22 @@
 #include "registry.h"
 #include "status.h"
 
-/* On the stack of who waits. */
+/* On the stack of who waits, or in what is pending. */
 struct waiter {
     struct isles_link link;
     struct isles_parcel *parcels; /* a writer's: what is still to be put; a reader's: what it got */
     int status;
-    bool listed;         /* queue's lock */
-    struct waiter *then; /* whoever took it off chains it */
+    bool listed;                   /* queue's lock */
+    struct waiter *then;           /* whoever took it off chains it */
+    struct isles_pending *pending; /* nobody sleeps on `done`; or NULL */
     atomic_uint done;
+};
+
+struct isles_pending {
+    struct waiter waiter;
+    struct isles_note note;
+    struct isles_notifier *notifier; /* a reference */
+    atomic_int refs;
 };
 
 /* ---- lists ---- */
@@ -178,6 +186,21 @@ unlock_all(void)
     isles_mutex_unlock(&all_lock);
 }
 
+/* Nothing is decided about what is pending in the child: it is told nothing, and can only be
+ * ended. */
+static void
+strand(struct isles_link *list)
+{
+    for (struct isles_link *link = list->next; link != list; link = link->next) {
+        struct waiter *waiter = (struct waiter *)link;
+        if (waiter->pending != NULL) {
+            waiter->listed = false;
+            waiter->status = ISLES_FORKED;
+        }
+    }
+    list_init(list);
+}
+
 /* Who waited did not come along, and neither did the other interpreters.  What their items hold
  * stays: nothing that needs a GIL can be dropped here. */
 static void
@@ -187,7 +210,9 @@ forked_child(void)
         struct isles_queue *queue = at_place(link);
         struct isles_parcel *removed = NULL;
         isles_mutex_reset(&queue->lock);
-        lists_init(queue);
+        strand(&queue->readers);
+        strand(&queue->writers);
+        list_init(&queue->watches);
         unbind(queue, ALL_BUT_MAIN, NULL, &removed);
     }
     isles_mutex_reset(&all_lock);
@@ -268,13 +293,34 @@ settle_all(struct isles_link *list, int status, struct waiter **settled)
     }
 }
 
+/* settle() chains the last one first; they are woken as they came. */
+static struct waiter *
+in_order(struct waiter *settled)
+{
+    struct waiter *first = NULL;
+    while (settled != NULL) {
+        struct waiter *then = settled->then;
+        settled->then = first;
+        first = settled;
+        settled = then;
+    }
+    return first;
+}
+
 /* Wakes whom settle() chained, without the lock: each is gone as soon as it is done. */
 static void
 tell(struct waiter *settled)
 {
+    settled = in_order(settled);
     while (settled != NULL) {
         struct waiter *then = settled->then;
         atomic_uint *done = &settled->done;
+        struct isles_pending *pending = settled->pending;
+        if (pending != NULL) {
+            isles_notifier_post(pending->notifier, &pending->note);
+            settled = then;
+            continue;
+        }
         /* Release, for the acquire in park(): the outcome comes first. */
         atomic_store_explicit(done, 1, memory_order_release);
         isles_futex_wake(done);
@@ -406,20 +452,57 @@ take_some(struct isles_queue *queue, size_t max)
 
 /* ---- what callers use ---- */
 
-int
-isles_queue_put(struct isles_queue *queue, struct isles_parcel **parcels, int64_t deadline)
+/* Puts what there is room for, or all, and has the waiter, if there is one, wait with the rest.
+ * Whether he does in *waits. */
+static int
+begin_put(struct isles_queue *queue, struct isles_parcel **parcels, bool all, struct waiter *waiter,
+          bool *waits)
 {
-    struct waiter self, *settled = NULL;
+    struct waiter *settled = NULL;
     isles_mutex_lock(&queue->lock);
-    bool all = deadline == ISLES_FULL_OR_NOT;
     int status = queue->shut_down ? ISLES_SHUT_DOWN : put_some(queue, parcels, all, &settled);
-    bool waits = status == ISLES_TIMED_OUT && deadline != ISLES_AT_ONCE;
-    if (waits) {
-        status = enlist(&queue->writers, &self, *parcels);
-        waits = status == 0;
+    *waits = false;
+    if (status == ISLES_TIMED_OUT && waiter != NULL) {
+        status = enlist(&queue->writers, waiter, *parcels);
+        *waits = status == 0;
     }
     isles_mutex_unlock(&queue->lock);
     tell(settled);
+    return status;
+}
+
+/* The same with what there is to get. */
+static int
+begin_get(struct isles_queue *queue, size_t max, struct isles_parcel **parcels,
+          struct waiter *waiter, bool *waits)
+{
+    struct waiter *settled = NULL;
+    int status = ISLES_OK;
+    *waits = false;
+    isles_mutex_lock(&queue->lock);
+    *parcels = take_some(queue, max);
+    if (*parcels != NULL) {
+        refill(queue, &settled);
+    } else if (queue->shut_down) {
+        status = ISLES_SHUT_DOWN;
+    } else if (waiter == NULL) {
+        status = ISLES_TIMED_OUT;
+    } else {
+        status = enlist(&queue->readers, waiter, NULL);
+        *waits = status == 0;
+    }
+    isles_mutex_unlock(&queue->lock);
+    tell(settled);
+    return status;
+}
+
+int
+isles_queue_put(struct isles_queue *queue, struct isles_parcel **parcels, int64_t deadline)
+{
+    struct waiter self = {.pending = NULL};
+    bool waits;
+    int status = begin_put(queue, parcels, deadline == ISLES_FULL_OR_NOT,
+                           deadline == ISLES_AT_ONCE ? NULL : &self, &waits);
     if (waits) {
         status = park(queue, &self, deadline);
         *parcels = self.parcels;
@@ -431,29 +514,119 @@ int
 isles_queue_get(struct isles_queue *queue, size_t max, struct isles_parcel **parcels,
                 int64_t deadline)
 {
-    struct waiter self, *settled = NULL;
-    int status = ISLES_OK;
-    bool waits = false;
-    isles_mutex_lock(&queue->lock);
-    *parcels = take_some(queue, max);
-    if (*parcels != NULL) {
-        refill(queue, &settled);
-    } else if (queue->shut_down) {
-        status = ISLES_SHUT_DOWN;
-    } else if (deadline == ISLES_AT_ONCE) {
-        status = ISLES_TIMED_OUT;
-    } else {
-        status = enlist(&queue->readers, &self, NULL);
-        waits = status == 0;
-    }
-    isles_mutex_unlock(&queue->lock);
-    tell(settled);
+    struct waiter self = {.pending = NULL};
+    bool waits;
+    int status = begin_get(queue, max, parcels, deadline == ISLES_AT_ONCE ? NULL : &self, &waits);
     if (waits) {
         status = park(queue, &self, deadline);
         *parcels = self.parcels;
     }
     return status;
 }
+
+/* ---- without a thread ---- */
+
+static void
+pending_unref(struct isles_pending *pending)
+{
+    /* As isles_shared_unref(). */
+    if (atomic_fetch_sub_explicit(&pending->refs, 1, memory_order_acq_rel) == 1) {
+        isles_shared_unref(&pending->notifier->shared);
+        free(pending);
+    }
+}
+
+static struct isles_pending *
+pending_of(const struct isles_note *note)
+{
+    return (struct isles_pending *)((char *)note - offsetof(struct isles_pending, note));
+}
+
+static void
+pending_drop(struct isles_note *note)
+{
+    pending_unref(pending_of(note));
+}
+
+static struct isles_pending *
+pending_new(struct isles_notifier *notifier, void *tag)
+{
+    struct isles_pending *pending = malloc(sizeof(*pending));
+    if (pending != NULL) {
+        isles_shared_ref(&notifier->shared);
+        pending->notifier = notifier;
+        pending->waiter.pending = pending;
+        pending->note = (struct isles_note){.drop = pending_drop, .tag = tag};
+        atomic_init(&pending->refs, 2);
+    }
+    return pending;
+}
+
+/* Gives what its beginning came to: it goes, if it need not wait. */
+static int
+began(struct isles_pending *pending, int status, bool waits, struct isles_pending **out)
+{
+    if (!waits) {
+        pending_unref(pending); /* the list's */
+        pending_unref(pending);
+    }
+    *out = waits ? pending : NULL;
+    return status;
+}
+
+int
+isles_queue_put_pending(struct isles_queue *queue, struct isles_parcel **parcels,
+                        struct isles_notifier *notifier, void *tag, struct isles_pending **out)
+{
+    bool waits;
+    struct isles_pending *pending = pending_new(notifier, tag);
+    if (pending == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    int status = begin_put(queue, parcels, false, &pending->waiter, &waits);
+    if (waits) {
+        *parcels = NULL; /* it has them, or whoever has put them */
+    }
+    return began(pending, status, waits, out);
+}
+
+int
+isles_queue_get_pending(struct isles_queue *queue, struct isles_parcel **parcels,
+                        struct isles_notifier *notifier, void *tag, struct isles_pending **out)
+{
+    bool waits;
+    struct isles_pending *pending = pending_new(notifier, tag);
+    if (pending == NULL) {
+        return ISLES_NO_MEMORY;
+    }
+    int status = begin_get(queue, 1, parcels, &pending->waiter, &waits);
+    return began(pending, status, waits, out);
+}
+
+int
+isles_pending_end(struct isles_pending *pending, struct isles_queue *queue,
+                  struct isles_parcel **parcels)
+{
+    struct waiter *waiter = &pending->waiter;
+    pending->note.tag = NULL;
+    if (leave(queue, waiter)) {
+        waiter->status = ISLES_TIMED_OUT;
+        pending_unref(pending); /* the list's */
+    }
+    /* Decided under the lock that leave() had: all of it is there. */
+    int status = waiter->status;
+    *parcels = waiter->parcels;
+    pending_unref(pending);
+    return status;
+}
+
+int
+isles_pending_status(const struct isles_note *note)
+{
+    return pending_of(note)->waiter.status;
+}
+
+/* ---- other ways to be served ---- */
 
 void
 isles_queue_put_back(struct isles_queue *queue, struct isles_parcel *parcels)

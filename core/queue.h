@@ -12,6 +12,10 @@
  *     says `done`; until then the waiter stays, so it may be touched.  A waiter who wants to leave,
  *     because of the time or a signal, takes himself off, or finds that it is decided.
  *
+ * A waiter is either a thread, asleep, or *pending*: then nobody sleeps, and instead of waking
+ * somebody a note is posted to a notifier (notifier.h), which is how an event loop waits.  Both are
+ * on the same lists and are served in the same order.
+ *
  * So no wake-up is lost: there is none without its outcome, and a waiter who leaves had been
  * given nothing.  From 1 to 3 also follows that items keep their order, whoever waits.
  *
@@ -29,6 +33,7 @@
 #include <stdint.h>
 
 #include "message.h"
+#include "notifier.h"
 #include "os.h"
 
 /* What becomes of an item when the interpreter that put it ends (isles_parcel.unbound).  The
@@ -92,6 +97,28 @@ int isles_queue_put(struct isles_queue *queue, struct isles_parcel **parcels, in
  * to wait gets one.  0 or a status as above, and then NULL in *parcels. */
 int isles_queue_get(struct isles_queue *queue, size_t max, struct isles_parcel **parcels,
                     int64_t deadline);
+
+/* A put or get that waits without a thread.  Counted: one reference is its owner's, one is that of
+ * the list it is on, and then of its note. */
+struct isles_pending;
+
+/* As put and get, but what would have to wait becomes a pending one, in *out, and its note, with
+ * this tag, is posted to the notifier as soon as it is decided.  *out is NULL if it need not wait.
+ * 0, or a status as above (never ISLES_TIMED_OUT), or ISLES_NO_MEMORY.  Never blocks. */
+int isles_queue_put_pending(struct isles_queue *queue, struct isles_parcel **parcels,
+                            struct isles_notifier *notifier, void *tag, struct isles_pending **out);
+int isles_queue_get_pending(struct isles_queue *queue, struct isles_parcel **parcels,
+                            struct isles_notifier *notifier, void *tag, struct isles_pending **out);
+
+/* Ends it, decided or not, and drops its owner's reference; who calls has one to its queue.  Gives
+ * the status, ISLES_TIMED_OUT if nothing had been decided: then it has been given nothing; and in
+ * *parcels what a reader got, or what of a writer's was not put.  Its note, if there is one, comes
+ * with the tag NULL.  Who calls it takes that notifier's notes, or holds the lock of who does. */
+int isles_pending_end(struct isles_pending *pending, struct isles_queue *queue,
+                      struct isles_parcel **parcels);
+
+/* The status of one whose note was taken. */
+int isles_pending_status(const struct isles_note *note);
 
 /* Puts a chain back that was taken, in front of all others.  With a GIL: frees it instead if the
  * queue was emptied for good meanwhile. */

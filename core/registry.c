@@ -76,10 +76,47 @@ orphan_seats(const struct isles_thread *thread)
     isles_mutex_unlock(&lock);
 }
 
+void
+isles_thread_add_loop(struct isles_thread *thread, struct isles_notifier *notifier)
+{
+    isles_mutex_lock(&lock);
+    notifier->thread = thread;
+    notifier->next = thread->loops;
+    thread->loops = notifier;
+    isles_mutex_unlock(&lock);
+}
+
+void
+isles_loop_forget(struct isles_notifier *notifier)
+{
+    isles_mutex_lock(&lock);
+    if (notifier->thread != NULL) {
+        struct isles_notifier **link = &notifier->thread->loops;
+        while (*link != notifier) {
+            link = &(*link)->next;
+        }
+        *link = notifier->next;
+        notifier->thread = NULL;
+    }
+    isles_mutex_unlock(&lock);
+}
+
+/* The thread ends; its loops may not have been closed. */
+static void
+leave_loops(const struct isles_thread *thread)
+{
+    isles_mutex_lock(&lock);
+    for (struct isles_notifier *loop = thread->loops; loop != NULL; loop = loop->next) {
+        loop->thread = NULL;
+    }
+    isles_mutex_unlock(&lock);
+}
+
 static void
 thread_ended(void *value)
 {
     struct isles_thread *thread = value;
+    leave_loops(thread);
     orphan_seats(thread); /* takes the lock: from then on nobody looks at this thread */
     free(thread->entries);
     free(thread);
@@ -706,6 +743,9 @@ isles_interp_ring(struct isles_interp *interp)
     if (runner != NULL && runner != SETTLING && !is_over(runner)) {
         where = atomic_load_explicit(&runner->where, memory_order_relaxed);
         runner->rung = true;
+        for (struct isles_notifier *loop = runner->loops; loop != NULL; loop = loop->next) {
+            isles_notifier_ring(loop);
+        }
         unsigned found = 0;
         if (runner->parked != NULL
             && atomic_compare_exchange_strong(runner->parked, &found, ISLES_RUNG)) {

@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 #include "message.h"
+#include "notifier.h"
 
 /* Interpreters nested on one thread: each level may use as much C stack as Python's own limit
  * allows, so the sum needs a limit too. */
@@ -103,9 +104,10 @@ struct isles_thread {
     _Atomic(int64_t) where; /* the interpreter that it is in, as far as the gate knows; 0: main */
     atomic_uint *parked;    /* what it waits for in isles_thread_wait(), or NULL; registry lock */
     bool rung;              /* it was to be woken, but did not wait; registry lock */
-    int depth;              /* passes on this thread */
-    int holds;              /* the binding's: interruptions wait while there are any */
-    int making;             /* how often it is in isles_registry_make_alone() */
+    struct isles_notifier *loops; /* of event loops that it runs; registry lock */
+    int depth;                    /* passes on this thread */
+    int holds;                    /* the binding's: interruptions wait while there are any */
+    int making;                   /* how often it is in isles_registry_make_alone() */
     uint32_t entries_size;
     struct isles_thread_entry *entries; /* by slot; this thread's only */
 };
@@ -122,6 +124,13 @@ struct isles_thread *isles_thread_self(void);
  * for stores something other than 0 and ISLES_RUNG, and wakes. */
 #define ISLES_RUNG 2u
 int isles_thread_wait(atomic_uint *word, int64_t deadline);
+
+/* A notifier is that of an event loop that this thread runs: isles_interp_ring() rings it too, so
+ * that a loop that waits for its descriptors comes back.  Until isles_loop_forget(), which is
+ * called once, on any thread, before the reference of who called isles_thread_add_loop() is
+ * dropped. */
+void isles_thread_add_loop(struct isles_thread *thread, struct isles_notifier *notifier);
+void isles_loop_forget(struct isles_notifier *notifier);
 
 /* Registers an interpreter, or finds it registered; *out gets a reference.  One of ours starts as
  * ENDING, so that nobody enters before its maker has set it up and calls isles_interp_close_cancel.
@@ -203,8 +212,9 @@ bool isles_interp_unwant(struct isles_interp *interp, uint64_t stay, struct isle
 int isles_registry_wanted(void);
 struct isles_interp *isles_registry_next_wanted(int64_t after);
 
-/* Wakes the thread inside if it is in isles_thread_wait(), or will be.  The id of the interpreter
- * that it is in by now, further on its way perhaps, or -1 if nobody is inside. */
+/* Wakes the thread inside if it is in isles_thread_wait(), or will be, and its event loops.  The id
+ * of the interpreter that it is in by now, further on its way perhaps, or -1 if nobody is inside.
+ */
 int64_t isles_interp_ring(struct isles_interp *interp);
 
 /* Keeps it from ending without entering it.  0 or ISLES_NOT_FOUND. */
