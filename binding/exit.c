@@ -94,6 +94,9 @@ stopper_body(void *arg)
             && !isles_interp_is_running(stopper->interp)) {
             break;
         }
+        if (insist) { /* an event loop may have nothing to do */
+            (void)isles_interp_ring(stopper->interp);
+        }
         PyEval_ReleaseThread(ts);
         isles_sleep(LOOK_EVERY);
     }

@@ -110,6 +110,8 @@ look(void)
         id != 0 && isles__private_signal_waits() ? isles_registry_find(id) : NULL;
     if (interp != NULL) {
         isles__interrupts_call(interp);
+        /* An event loop there: EINTR alone does not end its wait. */
+        (void)isles_interp_ring(interp);
         isles_interp_unref(interp);
     }
 }

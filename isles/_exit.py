@@ -17,6 +17,10 @@ BEGIN = 1.0
 # Seconds for what runs, and for what waits in pools, to finish by itself.
 GRACE = 0.8
 
+# Of these, at least so many for what waits for a queue and is told to end: struck again while it
+# cleans up, it would not get through.
+LEAST = 0.05
+
 # The workers of executors: isles.futures.
 pools: Any = ()
 
@@ -71,7 +75,7 @@ def _let_finish() -> float:
     deadline = time.monotonic() + GRACE
     for pool in tuple(pools):
         pool.finish(deadline)
-    return max(0.0, deadline - time.monotonic())
+    return max(LEAST, deadline - time.monotonic())
 
 
 def _let_begin() -> None:
