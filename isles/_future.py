@@ -87,6 +87,15 @@ class Future(_base.Future):
         if self._done_callbacks:
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
+    def strike(self, exc: BaseException | type[BaseException]) -> bool | None:
+        """Interrupt its task; False if it does not run, None if that is to be tried again."""
+        # Who runs it does not go on to another task while we have the lock.
+        with self._condition:
+            if self.worker is None:
+                return False
+            # It may not have entered yet, or have just left.
+            return self.worker.interrupt(exc) or None
+
     def fail(self, error: BaseException) -> None:
         with self._condition:
             self.worker = None

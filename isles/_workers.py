@@ -81,6 +81,8 @@ class Crew:
     tasks.  None tells a worker to end, and is put back for the next one.
     """
 
+    make_future = Future
+
     def __init__(self, setup: Setup, max_workers: int, max_tasks: int | None, prefix: str) -> None:
         self.setup = setup
         self.max_workers = max_workers
@@ -109,7 +111,7 @@ class Crew:
         future: Future | None = None,
     ) -> Future:
         if future is None:
-            future = Future()
+            future = self.make_future()
         with self.lock:
             if self.refusal is not None:
                 raise self.refusal()
@@ -129,11 +131,14 @@ class Crew:
         ended = sum(worker.tasks + worker.skipped for worker in self.workers)
         if self.submitted - ended <= len(self.workers):
             return
-        worker = Worker(self, f"{self.prefix}_{len(self.workers)}")
+        worker = self.make_worker(f"{self.prefix}_{len(self.workers)}")
         worker.thread.start()
         self.workers.append(worker)
         self.threads.add(worker.thread)
         self.growing = len(self.workers) < self.max_workers
+
+    def make_worker(self, name: str) -> Worker:
+        return Worker(self, name)
 
     def replace(self, lost: Worker) -> None:
         """Another worker takes the place of one that is stuck in its task, and ends after it."""

@@ -129,8 +129,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         # As Crew.submit(): a call less.
-        future = Future()
         crew = self._crew
+        future = crew.make_future()
         with crew.lock:
             if crew.refusal is not None:
                 raise crew.refusal()
@@ -240,15 +240,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """
         if not isinstance(future, Future):
             raise TypeError("future must come from an InterpreterPoolExecutor")
-        while True:
-            # Who runs it does not go on to another task while we have the lock.
-            with future._condition:
-                worker = future.worker
-                if worker is None:
-                    return False
-                if worker.interrupt(exc):
-                    return True
-            time.sleep(0.0005)  # it has not entered yet, or has just left
+        while (struck := future.strike(exc)) is None:
+            time.sleep(0.0005)
+        return struck
 
     def stats(self) -> list[WorkerStats]:
         """Return what each worker has done so far, in the order in which they were started."""
