@@ -15,6 +15,7 @@
 #include "private.h"
 #include "queues.h"
 #include "stock.h"
+#include "waiters.h"
 
 struct isles_state *
 isles__state_of_module(PyObject *module)
@@ -650,7 +651,7 @@ module_exec(PyObject *module)
     if (refuse_unsupported() < 0 || register_here(state) < 0
         || isles__errors_init(module, state) < 0 || isles__ids_init(module, state) < 0
         || isles__interp_init(module, state) < 0 || isles__views_init(module, state) < 0
-        || isles__queues_init(module, state) < 0) {
+        || isles__queues_init(module, state) < 0 || isles__waiters_init(module, state) < 0) {
         return -1;
     }
     see_to_the_end(state);
@@ -676,6 +677,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->shipments);
     Py_VISIT(state->known);
     Py_VISIT(state->queue_type);
+    Py_VISIT(state->notifier_type);
+    Py_VISIT(state->waiter_type);
     Py_VISIT(state->known_queues);
     Py_VISIT(state->queues_module);
     Py_VISIT(state->last_shipment);
@@ -698,6 +701,8 @@ module_clear(PyObject *module)
     Py_CLEAR(state->not_shareable);
     Py_CLEAR(state->known);
     Py_CLEAR(state->queue_type);
+    Py_CLEAR(state->notifier_type);
+    Py_CLEAR(state->waiter_type);
     Py_CLEAR(state->known_queues);
     Py_CLEAR(state->queues_module);
     isles__functions_clear(state);

@@ -130,9 +130,9 @@ raise_named(struct isles_state *state, const char *name, const struct isles_queu
     }
 }
 
-/* What a status of a queue means.  Always returns NULL. */
-static PyObject *
-raise_status(struct isles_state *state, int status, const struct isles_queue *queue, bool putting)
+PyObject *
+isles__queue_raise(struct isles_state *state, int status, const struct isles_queue *queue,
+                   bool putting)
 {
     switch (status) {
     case ISLES_INTERRUPTED: /* what the signal's handler raised is set */
@@ -157,9 +157,8 @@ static const char *const unbound_names[] = {
     [ISLES_UNBOUND_REPLACE] = "UNBOUND",
 };
 
-/* Reads such a constant.  NULL, and None if `or_none`, leave *unbound as it is.  0 or -1. */
-static int
-parse_unbound(struct isles_state *state, PyObject *object, bool or_none, int *unbound)
+int
+isles__queue_unbound(struct isles_state *state, PyObject *object, bool or_none, int *unbound)
 {
     if (object == NULL || (or_none && object == Py_None)) {
         return 0;
@@ -311,8 +310,8 @@ wait_for(int (*attempt)(void *, int64_t), void *arg, int64_t deadline)
 
 /* ---- put ---- */
 
-static struct isles_parcel *
-pack(const struct isles_state *state, PyObject *object, int unbound)
+struct isles_parcel *
+isles__queue_pack(const struct isles_state *state, PyObject *object, int unbound)
 {
     struct isles_local *local = isles__local(state->here);
     struct isles_message message;
@@ -339,7 +338,7 @@ static PyObject *
 put_failed(struct isles_state *state, int status, const struct transfer *transfer)
 {
     isles_parcels_free(transfer->parcels);
-    return raise_status(state, status, transfer->queue, true);
+    return isles__queue_raise(state, status, transfer->queue, true);
 }
 
 static PyObject *
@@ -347,10 +346,11 @@ put(struct isles_state *state, struct isles_queue *queue, PyObject *object, int6
     PyObject *unbounditems)
 {
     int unbound = queue->unbound;
-    if (parse_unbound(state, unbounditems, true, &unbound) < 0) {
+    if (isles__queue_unbound(state, unbounditems, true, &unbound) < 0) {
         return NULL;
     }
-    struct transfer transfer = {.queue = queue, .parcels = pack(state, object, unbound)};
+    struct transfer transfer = {.queue = queue,
+                                .parcels = isles__queue_pack(state, object, unbound)};
     if (transfer.parcels == NULL) {
         return NULL;
     }
@@ -413,7 +413,7 @@ pack_all(const struct isles_state *state, PyObject *items, int unbound,
     PyObject *item = NULL, *iterator = PyObject_GetIter(items);
     *count = 0;
     while (iterator != NULL && (item = PyIter_Next(iterator)) != NULL) {
-        *end = pack(state, item, unbound);
+        *end = isles__queue_pack(state, item, unbound);
         Py_DECREF(item);
         if (*end == NULL) {
             break;
@@ -468,7 +468,7 @@ queue_put_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *ar
     Py_ssize_t items;
     if (sort_arguments(&signature, args, count, kwnames, values) < 0
         || parse_waiting(values[1], values[2], &deadline) < 0
-        || parse_unbound(state, values[3], true, &unbound) < 0
+        || isles__queue_unbound(state, values[3], true, &unbound) < 0
         || pack_all(state, values[0], unbound, &transfer.parcels, &items) < 0) {
         return NULL;
     }
@@ -514,9 +514,8 @@ queue_put_kept(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* ---- get ---- */
 
-/* The object in a parcel, which stays the caller's. */
-static PyObject *
-open_parcel(struct isles_state *state, const struct isles_parcel *parcel)
+PyObject *
+isles__queue_open(struct isles_state *state, const struct isles_parcel *parcel)
 {
     if (parcel->sender != ISLES_SENDER_ENDED) {
         struct isles_local *local = isles__local(state->here);
@@ -543,7 +542,7 @@ get_one(struct isles_state *state, struct isles_queue *queue, int64_t deadline, 
     if (*status < 0) {
         return NULL;
     }
-    PyObject *object = open_parcel(state, transfer.parcels);
+    PyObject *object = isles__queue_open(state, transfer.parcels);
     isles_parcel_free(transfer.parcels);
     return object;
 }
@@ -553,7 +552,7 @@ get(struct isles_state *state, struct isles_queue *queue, int64_t deadline)
 {
     int status;
     PyObject *object = get_one(state, queue, deadline, &status);
-    return status < 0 ? raise_status(state, status, queue, false) : object;
+    return status < 0 ? isles__queue_raise(state, status, queue, false) : object;
 }
 
 PyDoc_STRVAR(
@@ -602,7 +601,7 @@ static struct isles_parcel *
 open_all(struct isles_state *state, struct isles_parcel *parcels, PyObject *list)
 {
     for (; parcels != NULL; parcels = parcels->next) {
-        PyObject *object = open_parcel(state, parcels);
+        PyObject *object = isles__queue_open(state, parcels);
         int result = object ? PyList_Append(list, object) : -1;
         Py_XDECREF(object);
         if (result < 0) {
@@ -682,7 +681,7 @@ queue_get_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *ar
     }
     struct transfer transfer = {.queue = isles__queue_of(self), .max = (size_t)max};
     int status = wait_for(get_attempt, &transfer, deadline);
-    return status < 0 ? raise_status(state, status, transfer.queue, false)
+    return status < 0 ? isles__queue_raise(state, status, transfer.queue, false)
                       : open_many(state, transfer.queue, transfer.parcels);
 }
 
@@ -693,7 +692,7 @@ queue_next(PyObject *self)
     int status;
     PyObject *object = get_one(state, isles__queue_of(self), ISLES_NEVER, &status);
     if (status < 0 && status != ISLES_SHUT_DOWN) {
-        raise_status(state, status, isles__queue_of(self), false);
+        isles__queue_raise(state, status, isles__queue_of(self), false);
     }
     return object;
 }
@@ -917,7 +916,7 @@ create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
     int unbound = ISLES_UNBOUND_REPLACE;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n$O:create_queue", names, &maxsize,
                                      &unbounditems)
-        || parse_unbound(state, unbounditems, false, &unbound) < 0) {
+        || isles__queue_unbound(state, unbounditems, false, &unbound) < 0) {
         return NULL;
     }
     struct isles_queue *queue = isles_queue_new(maxsize, unbound);

@@ -29,6 +29,9 @@ struct isles_state {
     PyObject *known_queues;   /* the addresses of the Queue objects, by id: queues.c */
     PyObject *queues_module;  /* isles.queues, once needed */
 
+    PyTypeObject *notifier_type; /* _Notifier and _Waiter: waiters.c */
+    PyTypeObject *waiter_type;
+
     /* Functions that were prepared for the journey, by address: functions.c */
     PyObject *shipments;
     PyObject *last_function; /* borrowed, only compared */

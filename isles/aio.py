@@ -1,0 +1,451 @@
+"""isles for asyncio: calls, queues and an executor that are awaited.
+
+    from isles import aio
+
+    async def main():
+        async with await aio.create() as interp:
+            print(await interp.call(sum, range(1_000_000)))
+
+A call that runs has a thread; what only waits has none, however much there is of it.  Works with
+uvloop, and in any number of loops, threads and interpreters.  How: docs/design/aio.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
+
+import isles
+from isles import _interpreters, futures
+from isles._future import Future
+from isles._timed import GRACE, LOOK_EVERY, _thread_for
+from isles._workers import Crew, Setup, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from types import CodeType
+
+    from isles._extensions import Policy
+    from isles._output import Target
+    from isles.queues import _Unbound
+
+__all__ = ["Interpreter", "InterpreterPoolExecutor", "Queue", "create", "create_queue", "run"]
+
+
+# ---- loops ----
+
+
+class _Loop:
+    """What tells an event loop that something was decided: one file descriptor.
+
+    The loop alone keeps it, as a reader, until it is closed.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, notifier: _interpreters._Notifier) -> None:
+        self.loop = weakref.ref(loop)
+        self.notifier = notifier
+        # What is waited for: a _Waiter, or the _Future of a call.
+        self.waiting: dict[Any, asyncio.Future[None]] = {}
+        self.exiting = False
+        loop.add_reader(notifier.fileno(), self.drain)
+
+    def drain(self) -> None:
+        decided = self.notifier.take()
+        if None in decided and not self.exiting:
+            # The process exits: the loop is over, once; what follows is its tasks' cleaning up.
+            self.exiting = True
+            raise SystemExit
+        for what in decided:
+            future = self.waiting.pop(what, None)
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    def __del__(self) -> None:
+        for waiting in tuple(self.waiting):
+            waiting.cancel()
+        self.notifier.close()
+
+
+_loops: weakref.WeakValueDictionary[int, _Loop] = weakref.WeakValueDictionary()
+
+
+def _here() -> _Loop:
+    """The running loop's.  A coroutine that waits must not keep it."""
+    loop = asyncio.get_running_loop()
+    here = _loops.get(id(loop))
+    if here is None or here.loop() is not loop:
+        here = _loops[id(loop)] = _Loop(loop, _interpreters._Notifier())
+    return here
+
+
+async def _decided(what: Any, begin: Callable[[], object] | None = None) -> None:
+    """Begin it and return when something was decided; whoever is stopped before that cancels it.
+
+    That may be an interruption, at any point: hence `begin`.
+    """
+    waiting = _here().waiting
+    try:
+        if begin is not None:
+            begin()
+        future = waiting[what] = asyncio.get_running_loop().create_future()
+        await future
+    except BaseException:
+        waiting.pop(what, None)
+        what.cancel()
+        raise
+
+
+def run(
+    main: Coroutine[Any, Any, Any],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Any:
+    """As asyncio.run(), but the loop can be interrupted while it has nothing to do.
+
+    For code inside an interpreter: a loop that waits for a socket or a timer is blocked in C, where
+    neither a cancelled call, nor isles.Interpreter.interrupt(), nor Ctrl-C reaches it.  A loop in
+    which anything of isles.aio has been awaited can be interrupted as well.
+
+    Parameters, results and errors are those of asyncio.run().
+    """
+    return asyncio.run(_attended(main), debug=debug, loop_factory=loop_factory)
+
+
+async def _attended(main: Coroutine[Any, Any, Any]) -> Any:
+    _here()
+    return await main
+
+
+# ---- queues ----
+
+
+class Queue:
+    """An isles.Queue that is awaited.
+
+    queue: the isles.Queue, which others may use at the same time, in other interpreters too;
+    whoever waits, here or there, is served in the order of arrival.
+
+    The names are those of asyncio.Queue.  There may be any number of these for one queue, used in
+    any loop; they travel to other interpreters.  Raises TypeError for what is no isles.Queue.
+    """
+
+    __slots__ = ("__weakref__", "_queue")
+
+    def __init__(self, queue: isles.Queue) -> None:
+        if not isinstance(queue, isles.Queue):
+            raise TypeError(f"an isles.Queue is needed, not {type(queue).__name__}")
+        self._queue = queue
+
+    def __repr__(self) -> str:
+        return f"{__name__}.Queue({self._queue!r})"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[isles.Queue]]:
+        return type(self), (self._queue,)
+
+    @property
+    def queue(self) -> isles.Queue:
+        """The isles.Queue itself."""
+        return self._queue
+
+    @property
+    def maxsize(self) -> int:
+        """How many items the queue holds; 0 or less: as many as memory does."""
+        return self._queue.maxsize
+
+    async def get(self) -> Any:
+        """Take the oldest item out of the queue and return it, as soon as there is one.
+
+        If it is cancelled it has taken nothing: an item that it was just given goes back, before
+        all others.  Raises ShutDown once the queue is shut down and empty, and as isles.Queue.get()
+        does.
+        """
+        item = _here().notifier.get(self._queue)
+        if type(item) is _interpreters._Waiter:
+            await _decided(item)
+            return item.result()
+        return item
+
+    async def put(self, obj: object, *, unbounditems: _Unbound | None = None) -> None:
+        """Put a copy of an object into the queue, after all others, as soon as there is room.
+
+        The copy is made at once.  If it is cancelled the item is not put, unless room was made for
+        it just then.  Raises ShutDown, and as isles.Queue.put() does.
+        """
+        waiter = _here().notifier.put(self._queue, obj, unbounditems)
+        if waiter is not None:
+            await _decided(waiter)
+            waiter.result()
+
+    def get_nowait(self) -> Any:
+        """get() that raises isles.QueueEmpty rather than wait."""
+        return self._queue.get_nowait()
+
+    def put_nowait(self, obj: object, *, unbounditems: _Unbound | None = None) -> None:
+        """put() that raises isles.QueueFull rather than wait."""
+        self._queue.put_nowait(obj, unbounditems=unbounditems)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        """The next item; iteration ends when the queue is shut down and empty."""
+        try:
+            return await self.get()
+        except isles.ShutDown:
+            raise StopAsyncIteration from None
+
+    def qsize(self) -> int:
+        """How many items are in the queue, just now."""
+        return self._queue.qsize()
+
+    def empty(self) -> bool:
+        """Whether nothing is in the queue, just now."""
+        return self._queue.empty()
+
+    def full(self) -> bool:
+        """Whether as many items as maxsize are in the queue, just now."""
+        return self._queue.full()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Let nothing more be put, and wake everybody who waits: see isles.Queue.shutdown()."""
+        self._queue.shutdown(immediate)
+
+
+def create_queue(maxsize: int = 0, *, unbounditems: _Unbound | None = None) -> Queue:
+    """Make a queue between interpreters and return it; see isles.create_queue()."""
+    if unbounditems is None:
+        return Queue(isles.create_queue(maxsize))
+    return Queue(isles.create_queue(maxsize, unbounditems=unbounditems))
+
+
+# ---- calls ----
+
+
+class _Future(Future):
+    """One whose task is interrupted when it is cancelled."""
+
+    owner: Interpreter | None = None  # keeps its thread as long as this runs there
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if not cancelled and self._stop() is None:
+            _thread_for(self._pursue).start()
+        return cancelled
+
+    def _stop(self) -> bool | None:
+        try:
+            return self.strike(KeyboardInterrupt)
+        except isles.InterpreterError:  # one in which nothing can be interrupted
+            return False
+
+    def _pursue(self) -> None:
+        """Interrupt it as soon as it has entered."""
+        while self._stop() is None:
+            time.sleep(LOOK_EVERY)
+
+
+def _tell(post: Callable[[object], None], future: Any) -> None:
+    post(future)
+    if isinstance(future._exception, SystemExit):
+        post(None)
+
+
+class _Crew(Crew):
+    """The queue and the thread of one interpreter's calls: tasks are methods of its object."""
+
+    interp: isles.Interpreter | None = None  # None: it is being made
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Setup(True, None, [], None, (), {}), 1, None, name)
+
+    def make_worker(self, name: str) -> _Worker:
+        return _Worker(self, self.prefix)
+
+
+class _Worker(Worker):
+    crew: _Crew
+
+    def renew(self) -> None:
+        self.interp = _METHODS
+
+    def retire(self) -> None:
+        pass
+
+    def recover(self, task: Any, error: BaseException) -> None:
+        self.fail(task, error)
+
+    def interrupt(self, exc: BaseException | type[BaseException]) -> bool:
+        interp = self.crew.interp
+        ident = self.thread.ident or 0
+        return interp is None or _interpreters.interrupt(interp.id, exc, ident)
+
+
+def _call_it(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return method(*args, **kwargs)
+
+
+_METHODS: Any = SimpleNamespace(_task=_call_it)
+
+
+async def _is_back(future: _Future) -> None:
+    waiting = _here().waiting
+    back = waiting[future] = asyncio.get_running_loop().create_future()
+    try:
+        await asyncio.wait((back,), timeout=GRACE)
+    finally:
+        waiting.pop(future, None)
+
+
+_interpreters_by_id: weakref.WeakValueDictionary[int, Interpreter] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+class Interpreter:
+    """An isles.Interpreter whose calls are awaited; one object for each.
+
+    interp: the isles.Interpreter, which goes on to work as before.  Raises TypeError for others.
+
+    The calls of an interpreter run one after the other, in the order in which they were awaited
+    first, on a thread that only they use.  Whoever else is inside meanwhile (isles.Interpreter.call
+    on another thread) makes them raise InterpreterBusyError.
+
+    Cancelling a call (also by asyncio.timeout()) interrupts it: see isles.Interpreter.interrupt().
+    CancelledError is raised when it has come back, but after a twentieth of a second at the latest;
+    what is blocked in C goes on until it returns, and what is awaited next waits for that.  A call
+    that has not begun never runs.
+
+    From any loop; a coroutine belongs to its loop.
+    """
+
+    __slots__ = ("__weakref__", "_crew", "_end", "_interp")
+
+    _interp: isles.Interpreter
+    _crew: _Crew
+    _end: weakref.ref[Self]
+
+    def __new__(cls, interp: isles.Interpreter, /) -> Self:
+        if not isinstance(interp, isles.Interpreter):
+            raise TypeError(f"an isles.Interpreter is needed, not {type(interp).__name__}")
+        with _lock:
+            known: Any = _interpreters_by_id.get(interp.id)
+            return known or cls._begin(interp.name)._become(interp)
+
+    @classmethod
+    def _begin(cls, name: str) -> Self:
+        """One without an interpreter."""
+        self = super().__new__(cls)
+        self._crew = crew = _Crew(name)
+        self._end = weakref.ref(self, lambda _: crew.queue.put(None))
+        return self
+
+    def _become(self, interp: isles.Interpreter) -> Self:
+        self._interp = self._crew.interp = interp
+        _interpreters_by_id[interp.id] = self
+        return self
+
+    async def _run(
+        self,
+        method: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] = futures._NONE,
+    ) -> Any:
+        future: Any = _Future()
+        future.owner = self
+        future.add_done_callback(partial(_tell, _here().notifier.post))
+        try:
+            await _decided(future, partial(self._crew.submit, method, args, kwargs, future))
+        except asyncio.CancelledError:
+            if future.running():
+                await _is_back(future)
+            raise
+        try:
+            return future.result()
+        finally:
+            del future  # an exception's traceback has this frame
+
+    def __repr__(self) -> str:
+        return f"{__name__}.Interpreter({self._interp!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._crew.refusal is not None:
+            return  # the process exits, and ends it
+        try:
+            await self.close()
+        except isles.InterpreterNotFoundError:
+            pass  # closed inside the block
+
+    @property
+    def interpreter(self) -> isles.Interpreter:
+        """The isles.Interpreter itself."""
+        return self._interp
+
+    async def call(self, callable: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call the object in the interpreter and return a copy of the result.
+
+        Arguments are copied when it begins.  Raises as isles.Interpreter.call() does.
+        """
+        return await self._run(self._interp.call, (callable, *args), kwargs)
+
+    async def exec(self, code: str | CodeType | Callable[[], object], /) -> None:
+        """Run code in the interpreter's __main__; see isles.Interpreter.exec()."""
+        await self._run(self._interp.exec, (code,))
+
+    async def prepare_main(
+        self, ns: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, /, **kwargs: Any
+    ) -> None:
+        """Bind copies of values in its __main__; see isles.Interpreter.prepare_main()."""
+        await self._run(self._interp.prepare_main, (ns,), kwargs)
+
+    async def close(self) -> None:
+        """End the interpreter, after the calls that wait; see isles.Interpreter.close().
+
+        Can be cancelled only before it has begun.
+        """
+        await self._run(self._interp.close)
+
+
+async def create(
+    *,
+    isolated: bool = True,
+    extensions: Policy | None = None,
+    name: str | None = None,
+    stdout: Target | None = None,
+    stderr: Target | None = None,
+) -> Interpreter:
+    """Make an interpreter, and return it; see isles.create().
+
+    The loop goes on meanwhile.
+    """
+    setting: dict[str, Any] = {"isolated": isolated, "extensions": extensions, "name": name}
+    setting |= {"stdout": stdout, "stderr": stderr}
+    made = Interpreter._begin(name or "isles.aio")
+    interp = await made._run(isles.create, (), setting)
+    with _lock:
+        return made._become(interp)
+
+
+class InterpreterPoolExecutor(futures.InterpreterPoolExecutor):
+    """isles.InterpreterPoolExecutor for loop.run_in_executor(): cancelling interrupts.
+
+        async with asyncio.timeout(1):
+            await loop.run_in_executor(executor, func, *args)
+
+    A task that has not begun never runs; one that runs is interrupted (KeyboardInterrupt; see
+    isles.Interpreter.interrupt()), while whoever awaits it goes on at once.  cancel() of a
+    concurrent.futures.Future of this executor does the same, and returns False as always.
+
+    Parameters, errors and thread safety are those of isles.InterpreterPoolExecutor.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._crew.make_future = _Future
