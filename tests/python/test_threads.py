@@ -419,3 +419,26 @@ def test_in_parallel_without_mixing():
     in_threads(4, work)
     for interp in interps:
         interp.close()
+
+
+def test_closing_on_a_thread_that_threading_did_not_start():
+    # 3.13.0 complains if such a thread's mark outlives the module.
+    script = """
+import threading
+import isles
+
+def name():
+    import asyncio  # keeps `threading` up to the last moment
+    return type(threading.current_thread()).__name__
+
+def use(interp):
+    print(interp.call(name))
+    interp.close()
+
+interp = isles.create()
+print(interp.call(name))
+thread = threading.Thread(target=use, args=(interp,))
+thread.start()
+thread.join()
+"""
+    assert check_clean(script) == "_MainThread\n_DummyThread\n"

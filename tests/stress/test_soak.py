@@ -1,4 +1,4 @@
-"""The soak of soak.py, for a while; `python tests/stress/soak.py 600 SEED` is the long one."""
+"""The soaks, for a while; `python tests/stress/soak.py 600 SEED` is a long one."""
 
 import os
 import random
@@ -12,9 +12,10 @@ SECONDS = 20
 
 
 @pytest.mark.slow
-def test_no_item_is_lost():
+@pytest.mark.parametrize("script", ["soak.py", "aio_soak.py"])
+def test_no_item_is_lost(script):
     seed = int(os.environ.get("ISLES_SEED") or random.randrange(1_000_000))
-    script = Path(__file__).with_name("soak.py")
+    script = Path(__file__).with_name(script)
     done = subprocess.run(
         [sys.executable, "-P", "-W", "error", str(script), str(SECONDS), str(seed)],
         capture_output=True,
