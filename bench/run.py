@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aio_rows
 import extension_rows
 import pool_rows
 import queue_rows
@@ -22,7 +23,9 @@ import rows
 from rows import Plan, Row, Sample
 from sides import HERE, isles_side, stdlib_side
 
-GROUPS = rows.GROUPS | queue_rows.GROUPS | extension_rows.GROUPS | pool_rows.GROUPS
+GROUPS = (
+    rows.GROUPS | queue_rows.GROUPS | extension_rows.GROUPS | pool_rows.GROUPS | aio_rows.GROUPS
+)
 WIDTHS = (39, 20, 23, 23, 8, 8, 8)
 STEPS: dict[str, list[tuple[float, str]]] = {
     "ns": [(1e6, "ms"), (1e3, "µs"), (1, "ns")],
