@@ -496,7 +496,8 @@ create_and_tell(void *arg)
 /* From 3.14 on a new thread state asks for the limits of its thread's stack, for which glibc reads
  * the list of all mappings on the main thread.  CPython makes thirteen while it makes an
  * interpreter, one in main for each module that is built in: with 2,800 mappings 150 ms.  On
- * another thread that costs nothing, and the first entry of the main thread makes one more.  False: there is no other thread. */
+ * another thread that costs nothing, and the first entry of the main thread makes one more.  False:
+ * there is no other thread. */
 static bool
 create_elsewhere(struct creation *creation)
 {
