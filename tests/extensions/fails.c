@@ -34,6 +34,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 TRAP_INIT(void)
 {
+    PyObject *module;
     switch ((enum way)TRAP_WAY) {
     case RAISES:
         PyErr_SetString(PyExc_ValueError, "not today");
@@ -41,8 +42,9 @@ TRAP_INIT(void)
     case RETURNS_NULL:
         return NULL;
     case UNREPORTED:
+        module = PyModule_Create(&definition); /* first: debug builds check that none is set then */
         PyErr_SetString(PyExc_ValueError, "not told");
-        return PyModule_Create(&definition);
+        return module;
     case EXEC_RAISES:
         definition.m_slots = slots;
         return PyModuleDef_Init(&definition);
