@@ -13,6 +13,8 @@ uvloop, and in any number of loops, threads and interpreters.  How: docs/design/
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import threading
 import time
 import weakref
@@ -65,10 +67,14 @@ class _Loop:
             if future is not None and not future.done():
                 future.set_result(None)
 
-    def __del__(self) -> None:
+    def end(self) -> None:
+        """Nobody there takes anything any more."""
         for waiting in tuple(self.waiting):
             waiting.cancel()
         self.notifier.close()
+
+    def __del__(self) -> None:
+        self.end()
 
 
 _loops: weakref.WeakValueDictionary[int, _Loop] = weakref.WeakValueDictionary()
@@ -449,3 +455,18 @@ class InterpreterPoolExecutor(futures.InterpreterPoolExecutor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._crew.make_future = _Future
+
+
+# ---- the end, and forks ----
+
+
+def _end_loops() -> None:
+    """An interpreter may be kept for long after its end, by memory that it has lent."""
+    for here in tuple(_loops.values()):
+        here.end()
+
+
+if isles.get_current() == isles.get_main():
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+else:
+    atexit.register(_end_loops)

@@ -6,7 +6,7 @@ import threading
 from isles import aio
 
 
-def serve(numbers, results):
+def serve(loop_factory, numbers, results):
     """Square numbers in a loop of this interpreter's own until there are no more; how many."""
 
     async def work():
@@ -19,7 +19,7 @@ def serve(numbers, results):
     async def main():
         return sum(await asyncio.gather(*(work() for _ in range(10))))
 
-    return asyncio.run(main())
+    return asyncio.run(main(), loop_factory=loop_factory)
 
 
 def idle(begun):
@@ -56,9 +56,12 @@ loops = []
 def leave_pending(queue):
     """A loop that is left as it is, with something that waits."""
     loop = asyncio.new_event_loop()
-    task = loop.create_task(queue.get())
+    full = aio.create_queue(1)
+    full.put_nowait(0)
+    tasks = loop.create_task(queue.get()), loop.create_task(full.put(bytearray(9)))
     loop.run_until_complete(asyncio.sleep(0.01))
-    loops.append((loop, task))
+    loops.append((loop, tasks))
+    return full
 
 
 def loop_in_a_thread(queue):

@@ -632,11 +632,12 @@ def test_threads_end_with_their_objects(run):
 # ---- loops inside interpreters ----
 
 
-def test_a_loop_in_each_of_several_interpreters(run):
+def test_a_loop_in_each_of_several_interpreters(run, loop_factory):
     async def main():
         numbers, results = aio.create_queue(5), aio.create_queue()
         interps = [await aio.create() for _ in range(4)]
-        serving = [asyncio.create_task(i.call(far_aio.serve, numbers, results)) for i in interps]
+        serve = far_aio.serve, loop_factory, numbers, results
+        serving = [asyncio.create_task(interp.call(*serve)) for interp in interps]
         for number in range(1000):
             await numbers.put(number)
         numbers.shutdown()
@@ -717,9 +718,11 @@ def test_an_interpreter_is_closed_while_something_waits_there():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with isles.create() as interp:
-            interp.call(far_aio.leave_pending, queue)
+            full = interp.call(far_aio.leave_pending, queue)
     queue.put_nowait(1)
     assert queue.get_nowait() == 1
+    assert full.get_nowait() is isles.UNBOUND
+    assert full.empty()
 
 
 def test_an_interpreter_waits_for_its_loops_in_threads(capfd):
