@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import os
+import sys
 import textwrap
 import threading
 import time
@@ -919,6 +920,8 @@ AT_EXIT = {
 @pytest.mark.parametrize("what", AT_EXIT)
 def test_the_process_exits(what):
     body, out = AT_EXIT[what]
+    if what == "blocked" and hasattr(sys, "gettotalrefcount"):
+        pytest.skip("debug builds abort if one is left behind")
     ended = run_script(PRELUDE + textwrap.dedent(body) + "in_a_thread(main)", timeout=20)
     assert (ended.code, ended.out, ended.err) == (0, out, ""), ended
     assert ended.seconds < 5, ended
