@@ -137,6 +137,18 @@ class Crew:
         self.threads.add(worker.thread)
         self.growing = len(self.workers) < self.max_workers
 
+    def work_for(self, owner: object) -> None:
+        """The workers end, after what there is to do, when the owner is gone.
+
+        He may be garbage that goes in a circle, and a reference of his own to himself would go
+        with him, unheard.  Whoever drops him may hold the lock: that takes none.
+        """
+        self.owner: object = weakref.ref(owner, self.forsake)
+
+    def forsake(self, _: object) -> None:
+        self.owner = None  # which has this method
+        self.queue.put(None)
+
     def make_worker(self, name: str) -> Worker:
         return Worker(self, name)
 

@@ -329,11 +329,10 @@ class Interpreter:
     From any loop; a coroutine belongs to its loop.
     """
 
-    __slots__ = ("__weakref__", "_crew", "_end", "_interp")
+    __slots__ = ("__weakref__", "_crew", "_interp")
 
     _interp: isles.Interpreter
     _crew: _Crew
-    _end: weakref.ref[Self]
 
     def __new__(cls, interp: isles.Interpreter, /) -> Self:
         if not isinstance(interp, isles.Interpreter):
@@ -346,8 +345,8 @@ class Interpreter:
     def _begin(cls, name: str) -> Self:
         """One without an interpreter."""
         self = super().__new__(cls)
-        self._crew = crew = _Crew(name)
-        self._end = weakref.ref(self, lambda _: crew.queue.put(None))
+        self._crew = _Crew(name)
+        self._crew.work_for(self)
         return self
 
     def _become(self, interp: isles.Interpreter) -> Self:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _queue
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
@@ -105,9 +104,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         thread_name_prefix.encode()  # surrogates raise now rather than in a worker
         prefix = thread_name_prefix or f"InterpreterPoolExecutor-{next(_names)}"
         self._max_workers, self._thread_name_prefix = max_workers, prefix
-        self._crew = crew = Crew(setup, max_workers, max_tasks_per_child, prefix)
-        # Whoever drops the executor may hold the crew's lock: this takes none.
-        self._end = weakref.ref(self, lambda _: crew.queue.put(None))
+        self._crew = Crew(setup, max_workers, max_tasks_per_child, prefix)
+        self._crew.work_for(self)
 
     # As the base has them, for those who look.
 

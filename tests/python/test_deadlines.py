@@ -132,8 +132,11 @@ def test_shutdown_waits_for_what_is_stuck():
     assert not any(thread.is_alive() for thread in pool._threads)
 
 
-def test_nothing_stays_of_a_pool_that_is_dropped():
+@pytest.mark.parametrize("circle", [False, True])
+def test_nothing_stays_of_a_pool_that_is_dropped(circle):
     pool = InterpreterPoolExecutor(1)
+    if circle:
+        pool.itself = pool
     task = pool.schedule(abs, (-1,), timeout=60)
     assert task.result(60) == 1
     threads, gone = list(pool._threads), weakref.ref(pool)
