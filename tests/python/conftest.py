@@ -1,7 +1,5 @@
 """Fixtures that the tests here share."""
 
-import os
-import resource
 import sys
 import textwrap
 
@@ -13,16 +11,6 @@ import isles
 # Private copies stay in the process for good, and each is some mappings more.  CPython from 3.14 on
 # reads the list of all mappings a dozen times to make an interpreter on the main thread.
 LAST = {"test_arrays.py", "test_extensions.py"}
-
-# Bytes.  A test that eats all memory is to fail with its name, not to be killed by the kernel.
-MEMORY = 12 * 2**30
-
-
-def pytest_configure():
-    if "LD_PRELOAD" not in os.environ:  # a sanitizer maps terabytes
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard == resource.RLIM_INFINITY or hard > MEMORY:
-            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard))
 
 
 def pytest_collection_modifyitems(items):
