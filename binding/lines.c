@@ -17,6 +17,7 @@ struct lines {
     char *pending; /* malloc */
     size_t size;
     size_t capacity;
+    bool closed;
     bool puts; /* lines, to its attribute `put`, instead of writing to a descriptor */
     int lane;  /* of the descriptor */
     int owned; /* a descriptor to be closed, or 0: FileIO would warn that nobody did it */
@@ -188,10 +189,14 @@ lines_write(PyObject *self, PyTypeObject *type, PyObject *const *args, Py_ssize_
         PyErr_SetString(PyExc_TypeError, "write() takes exactly one positional argument");
         return NULL;
     }
+    struct lines *lines = lines_of(self, type);
+    if (lines->closed) {
+        PyErr_SetString(PyExc_ValueError, "I/O operation on closed file");
+        return NULL;
+    }
     if (PyObject_GetBuffer(args[0], &bytes, PyBUF_CONTIG_RO) < 0) {
         return NULL;
     }
-    struct lines *lines = lines_of(self, type);
     size_t ends = whole(bytes.buf, (size_t)bytes.len);
     size_t ready = ends ? lines->size + ends : 0;
     Py_ssize_t size = bytes.len;
@@ -231,7 +236,7 @@ lines_close(PyObject *self, PyTypeObject *type, PyObject *const *Py_UNUSED(args)
     if (lines->owned > 0) {
         (void)close(lines->owned);
     }
-    *lines = (struct lines){.pending = NULL};
+    *lines = (struct lines){.closed = true};
     return result;
 }
 

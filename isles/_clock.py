@@ -67,14 +67,18 @@ class TimedFuture(Future):
                 self.deadline = now + LOOK_EVERY
             else:
                 self.deadline = math.inf if lost or given_up else self.end_of_grace
-        if lost:
-            self.give_up(
-                TimeoutError(
-                    f"the task took more than {self.timeout} s, and is not back yet: its thread"
-                    " and its interpreter stay busy until it is"
-                )
-            )
         return lost
+
+    def run_out(self) -> None:
+        """It fails, though it still runs."""
+        error = TimeoutError(
+            f"the task took more than {self.timeout} s, and is not back yet: its thread and its"
+            " interpreter stay busy until it is"
+        )
+        if self._done_callbacks:  # which may take long, and the clock has others to look at
+            threading.Thread(target=self.give_up, args=(error,)).start()
+        else:
+            self.give_up(error)
 
 
 class Clock:
@@ -109,7 +113,8 @@ class Clock:
 
     def is_over(self) -> bool:
         workers = tuple(self.crew.workers)
-        over = bool(workers) and all(worker.over for worker in workers)
+        none_to_come = bool(workers) or self.crew.refusal is not None
+        over = none_to_come and all(worker.over for worker in workers)
         return self.stopped or (over and not self.lost)
 
     def look(self) -> float:
@@ -121,6 +126,7 @@ class Clock:
             if future.look(worker, now):
                 self.lost.append((worker, future))
                 self.crew.replace(worker)
+                future.run_out()
         self.lost = [(worker, future) for worker, future in self.lost if future.deadline < math.inf]
         return min((future.deadline for _, future in timed), default=math.inf)
 

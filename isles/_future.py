@@ -72,6 +72,17 @@ class Future(_base.Future):
                 self._done_callbacks = []
         super().add_done_callback(fn)
 
+    def _invoke_callbacks(self) -> None:
+        """As the base's, but nothing gets through to who runs the task: KeyboardInterrupt and
+        SystemExit are results of tasks too, and `callback = future.result()` raises them."""
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except BaseException as error:
+                if self._state != _base.FINISHED and not isinstance(error, Exception):
+                    raise  # Ctrl-C for who cancels
+                _base.LOGGER.exception("exception calling callback for %r", self)
+
     def finish(self, result: Any) -> None:
         """As set_result(), for who runs it; does nothing if it has been given up."""
         with self._condition:
@@ -85,7 +96,7 @@ class Future(_base.Future):
             if self._condition.sleepers is not None:
                 self._condition.notify_all()
         if self._done_callbacks:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
+            self._invoke_callbacks()
 
     def strike(self, exc: BaseException | type[BaseException]) -> bool | None:
         """Interrupt its task; False if it does not run, None if that is to be tried again."""

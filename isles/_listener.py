@@ -5,6 +5,7 @@ One queue and one thread for all of them, begun at the first need.  docs/design/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -49,7 +50,8 @@ class Listener:
                 self.receivers[key](argument)
             except BaseException:
                 error = threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
-                threading.excepthook(error)
+                with contextlib.suppress(BaseException):  # the next one is delivered all the same
+                    threading.excepthook(error)
 
     def add(self, id: int, name: str, receiver: Callable[[str], object]) -> tuple[int, str]:
         """Return the key of what a stream of an interpreter goes to."""

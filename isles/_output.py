@@ -67,7 +67,8 @@ def _opened(target: Target | File) -> Any:
         own = fd if fd in (1, 2) else os.dup(fd)
         return File(own, encoding, getattr(target, "errors", None))
     kind = type(target).__name__
-    raise TypeError(f"output goes to a path, a file, a callable or a Queue, not to {kind}")
+    hint = " (for a descriptor: open() takes one; for nowhere: os.devnull)" * (kind == "int")
+    raise TypeError(f"output goes to a path, a file, a callable or a Queue, not to {kind}{hint}")
 
 
 def redirect(interp: isles.Interpreter, outputs: dict[str, Any]) -> None:
@@ -164,3 +165,7 @@ def flush_here() -> None:
         finish(stream)
         if (put := _put_of(stream)) is not None:
             put.at_end = False
+
+
+if _interpreters.get_current() == _interpreters.get_main():
+    os.register_at_fork(after_in_child=_beginning._at_fork_reinit)  # type: ignore[attr-defined]

@@ -118,7 +118,7 @@ def revive(failed: ExecutionFailed) -> tuple[BaseException, list | None]:
             _link(errors, links)
             failed.__traceback__ = None  # its frames are those of who asked
             _append_cause(errors[0], failed)
-        except Exception:  # what a class's own code raises
+        except BaseException:  # what a class's own code raises, and be it SystemExit
             continue
         return errors[0], results
     return failed, results
@@ -144,7 +144,7 @@ def _dumps(value: Any) -> bytes | None:
 def _loads(data: bytes | None) -> Any:
     try:
         return pickle.loads(data) if data else None
-    except Exception:
+    except BaseException:
         return None
 
 

@@ -82,6 +82,14 @@ def _thread_for(body: Callable[[], None]) -> threading.Thread:
     return threading.Thread(target=body, daemon=daemon)
 
 
+def checked(timeout: float) -> float:
+    """The timeout; raises now what would go wrong with it later."""
+    seconds = timeout + 0.0
+    if not seconds >= 0:  # nor is NaN
+        raise ValueError("timeout must be a non-negative number")
+    return seconds
+
+
 def run(
     interp: Interpreter,
     timeout: float,
@@ -89,8 +97,7 @@ def run(
     args: Iterable[Any],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    if not timeout >= 0:  # nor is NaN
-        raise ValueError("timeout must be a non-negative number")
+    timeout = checked(timeout)
     call = _Call(interp, func, args, kwargs)
     call.thread.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _queue
 import _thread
+import contextlib
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import isles
 from isles import _interpreters, _tasks
-from isles._clock import Clock
+from isles._clock import Clock, TimedFuture
 from isles._future import Future
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Crew:
     """
 
     make_future = Future
+    make_timed_future = TimedFuture
 
     def __init__(self, setup: Setup, max_workers: int, max_tasks: int | None, prefix: str) -> None:
         self.setup = setup
@@ -171,6 +173,8 @@ class Crew:
         self.queue.put(None)
         if self.keeper is not None:
             self.keeper.jobs.put(None)
+        if self.clock is not None:
+            self.clock.calls.put(None)
 
     def drain(self) -> Iterator[Future]:
         """Take all tasks from the queue."""
@@ -180,6 +184,8 @@ class Crew:
                 if task is not None:
                     yield task[0]
         except _queue.Empty:
+            pass
+        finally:
             self.queue.put(None)
 
     def drop(self, make_error: Callable[[], BaseException]) -> None:
@@ -189,6 +195,12 @@ class Crew:
                 future.fail(make_error())
 
     def join(self, deadline: float | None = None) -> None:
+        listener = isles._listening
+        if listener is not None and threading.current_thread() is listener.thread:
+            raise RuntimeError(
+                "an executor can't be waited for by what gets the output or log records of"
+                " interpreters: its workers wait for that when they end"
+            )
         joined: set[threading.Thread] = set()
         while others := self.threads - joined:  # some may be replaced meanwhile
             for thread in others:
@@ -265,9 +277,15 @@ class Keeper:
                 crew.threads.add(self.thread)
 
     def end(self, interp: isles.Interpreter) -> None:
-        if self.thread is not None and self.jobs.qsize() < self.WAITING:
-            self.jobs.put(interp)
-        else:
+        with self.crew.lock:  # the thread ends with the refusal
+            waits = (
+                self.thread is not None
+                and self.crew.refusal is None
+                and self.jobs.qsize() < self.WAITING
+            )
+            if waits:
+                self.jobs.put(interp)
+        if not waits:
             _close(interp)
 
     def work(self) -> None:
@@ -327,7 +345,8 @@ class Worker:
 
     def work(self) -> None:
         """The life of the thread."""
-        isles._interpreters._name_thread(self.thread.name)
+        with contextlib.suppress(ValueError):  # a surrogate
+            _interpreters._name_thread(self.thread.name)
         try:
             self.renew()
         except (Exception, SystemExit):
@@ -335,6 +354,13 @@ class Worker:
         try:
             self.start = time.monotonic()
             self.serve()
+        except BaseException as error:  # no task gets through to here
+            _base.LOGGER.critical("Exception in a worker:", exc_info=True)
+            if self.future is not None:
+                self.future.fail(error)
+            if not self.lost:
+                self.lost = True
+                self.crew.replace(self)
         finally:
             self.over = True
             if not self.lost:
@@ -471,7 +497,7 @@ class Worker:
         done = None
         if isinstance(error, isles.ExecutionFailed):
             error, done = _tasks.revive(error)
-        error.__traceback__ = None  # it has only this thread's frames
+        error = error.with_traceback(None)  # it has only this thread's frames
         self.tasks += 1
         if task[3] is None:
             task[0].finish((done or [], error))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import isles
 from isles import _interpreters, futures
+from isles._clock import TimedFuture
 from isles._future import Future
 from isles._timed import GRACE, LOOK_EVERY, _thread_for
 from isles._workers import Crew, Setup, Worker
@@ -256,6 +257,10 @@ class _Future(Future):
             time.sleep(LOOK_EVERY)
 
 
+class _TimedFuture(_Future, TimedFuture):
+    pass
+
+
 def _tell(post: Callable[[object], None], future: Any) -> None:
     post(future)
     if isinstance(future._exception, SystemExit):
@@ -454,6 +459,7 @@ class InterpreterPoolExecutor(futures.InterpreterPoolExecutor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._crew.make_future = _Future
+        self._crew.make_timed_future = _TimedFuture
 
 
 # ---- the end, and forks ----

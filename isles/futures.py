@@ -9,6 +9,7 @@ How it works: docs/design/pools.md.
 from __future__ import annotations
 
 import _queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import isles
 from isles import _cpus, _output
-from isles._clock import TimedFuture
 from isles._future import Future
+from isles._timed import checked
 from isles._workers import (
     BrokenInterpreterPool,
     Crew,
@@ -31,7 +32,6 @@ from isles._workers import (
 )
 
 if TYPE_CHECKING:
-    import threading
     import types
 
     from isles._extensions import Policy
@@ -99,10 +99,10 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         isles._rules(extensions)  # raises now rather than in a worker
         outputs = _output.opened(stdout, stderr)
         setup = Setup(isolated, extensions, list(preload), initializer, initargs, outputs)
-        if "\0" in thread_name_prefix:
-            raise ValueError("thread_name_prefix may not contain null characters")
-        thread_name_prefix.encode()  # surrogates raise now rather than in a worker
         prefix = thread_name_prefix or f"InterpreterPoolExecutor-{next(_names)}"
+        if "\0" in prefix:
+            raise ValueError("thread_name_prefix may not contain null characters")
+        prefix.encode()  # surrogates raise now rather than in a worker
         self._max_workers, self._thread_name_prefix = max_workers, prefix
         self._crew = Crew(setup, max_workers, max_tasks_per_child, prefix)
         self._crew.work_for(self)
@@ -158,9 +158,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """
         if timeout is None:
             return self.submit(func, *args, **(kwargs or {}))
-        if not timeout >= 0:  # nor is NaN
-            raise ValueError("timeout must be a non-negative number")
-        return self._crew.submit(func, tuple(args), dict(kwargs or {}), TimedFuture(timeout))
+        future = self._crew.make_timed_future(checked(timeout))
+        return self._crew.submit(func, tuple(args), dict(kwargs or {}), future)
 
     def map(
         self,
@@ -264,8 +263,10 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """
         self.shutdown(wait=False, cancel_futures=True)
         for worker in tuple(self._crew.workers):
-            if (future := worker.future) is not None:
-                self.interrupt(future)
+            future = worker.future
+            if future is not None and future.strike(KeyboardInterrupt) is None:
+                # It has not entered yet, or just left.
+                threading.Thread(target=self.interrupt, args=(future,)).start()
 
     def __exit__(
         self,

@@ -379,6 +379,17 @@ def begin(begun, func, *args):
     return func(*args)
 
 
+def stubborn(seconds):
+    """Compute, whatever comes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            while time.monotonic() < end:
+                pass
+        except KeyboardInterrupt:
+            pass
+
+
 def late_in_a_pool():
     with isles.InterpreterPoolExecutor(1) as pool:
         late = pool.schedule(forever, timeout=0.1).exception(60)

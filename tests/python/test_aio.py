@@ -778,6 +778,20 @@ def test_cancelling_interrupts_a_task(run):
     run(main())
 
 
+def test_a_name_that_can_not_be():
+    with pytest.raises(UnicodeEncodeError):
+        asyncio.run(aio.create(name="\ud800"))
+
+
+def test_a_scheduled_task_is_cancelled_by_its_own_future():
+    begun = isles.create_queue()
+    with aio.InterpreterPoolExecutor(1) as pool:
+        task = pool.schedule(far.begin, (begun, far.forever), timeout=60)
+        begun.get(timeout=60)
+        assert not task.cancel()
+        assert isinstance(task.exception(60), KeyboardInterrupt)
+
+
 def test_a_task_is_cancelled_by_its_own_future():
     with aio.InterpreterPoolExecutor(1) as pool:
         begun = isles.create_queue()

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 import weakref
+from decimal import Decimal
 
 import far
 import pytest
@@ -47,8 +48,10 @@ def test_refused():
         for timeout in (-1, float("nan")):
             with pytest.raises(ValueError, match="non-negative"):
                 pool.schedule(abs, (1,), timeout=timeout)
-        with pytest.raises(TypeError):
-            pool.schedule(abs, (1,), timeout="1")
+        for timeout, error in [("1", TypeError), (Decimal(1), TypeError), (10**400, OverflowError)]:
+            with pytest.raises(error):
+                pool.schedule(abs, (1,), timeout=timeout)
+        assert pool.submit(abs, -1).result(60) == 1
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.schedule(abs, (1,), timeout=1)
 
@@ -113,6 +116,17 @@ def test_interrupted_by_somebody_else():
             task.result(60)
 
 
+@pytest.mark.parametrize("func", [time.sleep, far.stubborn])
+def test_callbacks_of_what_is_given_up_hold_nobody_up(func):
+    with InterpreterPoolExecutor(2) as pool:
+        stuck = pool.schedule(func, (STUBBORN,), timeout=0.2)
+        stuck.add_done_callback(lambda _: time.sleep(STUBBORN))
+        start = time.monotonic()
+        assert isinstance(pool.schedule(far.forever, timeout=1).exception(60), TimeoutError)
+        assert time.monotonic() - start < STUBBORN
+        assert pool.submit(abs, -1).result(60) == 1
+
+
 def test_with_a_limit_of_tasks():
     with InterpreterPoolExecutor(1, max_tasks_per_child=1) as pool:
         stuck = pool.schedule(time.sleep, (STUBBORN,), timeout=0.2)
@@ -162,6 +176,33 @@ def test_terminate_workers():
     pool.terminate_workers()  # does nothing
     pool.shutdown()
     assert not any(thread.is_alive() for thread in pool._threads)
+
+
+def test_terminating_waits_for_nobody():
+    pool = InterpreterPoolExecutor(1, initializer=slow_start)
+    pool.submit(abs, -1)
+    task = pool.submit(far.forever)
+    while not task.running():
+        time.sleep(0.001)
+    slow = pool.schedule(far.forever, [Slow()])
+    pool.interrupt(task)
+    while not slow.running():
+        time.sleep(0.001)
+    start = time.monotonic()
+    pool.terminate_workers()
+    assert time.monotonic() - start < Slow.SECONDS / 2
+    assert isinstance(slow.exception(60), KeyboardInterrupt)
+    pool.shutdown()
+
+
+class Slow:
+    """An argument that takes long to travel."""
+
+    SECONDS = 4
+
+    def __reduce__(self):
+        time.sleep(self.SECONDS)
+        return object, ()
 
 
 def test_names_of_threads_that_can_not_be():

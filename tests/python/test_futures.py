@@ -1071,3 +1071,62 @@ def test_interrupts_reach_their_task_or_none():
                 assert isinstance(error, InterruptedError)
                 assert error.args == (str(number),)
         assert 0 < hits <= sent
+
+
+# ---- what must not end a worker ----
+
+
+def _raise(error):
+    raise error
+
+
+class _Unruly(Exception):
+    def __reduce__(self):
+        return _raise, (SystemExit(3),)
+
+
+def _raise_unruly():
+    raise _Unruly
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_callback_that_raises_no_exception(error, caplog):
+    with InterpreterPoolExecutor(1) as pool:
+        begun = isles.create_queue()
+        task = pool.submit(far.begin, begun, begun.get)
+        task.add_done_callback(lambda future: future.result())
+        begun.get(timeout=60)
+        assert pool.interrupt(task, error)
+        assert isinstance(task.exception(60), type(error))
+        assert pool.submit(abs, -1).result(60) == 1
+    assert "exception calling callback" in caplog.text
+
+
+def test_exception_that_can_not_be_made_again():
+    with InterpreterPoolExecutor(1) as pool:
+        assert isinstance(pool.submit(_raise_unruly).exception(60), isles.ExecutionFailed)
+        assert pool.submit(abs, -1).result(60) == 1
+
+
+def test_worker_that_fails_is_replaced(monkeypatch, caplog):
+    with InterpreterPoolExecutor(1) as pool:
+        pool.submit(abs, -1).result(60)
+        (worker,) = pool._crew.workers
+        monkeypatch.setattr(worker, "recover", lambda task, error: _raise(error))
+        assert isinstance(pool.submit(divmod, 1, 0).exception(60), isles.ExecutionFailed)
+        assert pool.submit(abs, -1).result(60) == 1
+        assert pool._crew.workers != [worker]
+    assert "Exception in a worker" in caplog.text
+
+
+def test_none_is_left_after_shutdown():
+    pool = InterpreterPoolExecutor(2, max_tasks_per_child=1)
+    before = isles.list_all()
+    tasks = [pool.submit(time.sleep, 0.1) for _ in range(6)]
+    pool.shutdown()
+    assert all(task.done() for task in tasks)
+    assert isles.list_all() == before
+
+
+def test_default_prefix():
+    assert InterpreterPoolExecutor(1, thread_name_prefix=None)._thread_name_prefix

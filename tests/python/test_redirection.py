@@ -4,6 +4,7 @@ import collections
 import gc
 import io
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -536,3 +537,45 @@ else:
     os._exit(0)  # debug builds miss the parent's interpreters
 """
     assert check_clean(script) == "child 1\nparent early"
+
+
+def test_a_hook_that_raises(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _: 1 / 0)
+    lines = []
+    with isles.create(stdout=lambda line: lines.append(line) or 1 / 0) as interp:
+        interp.exec("print(1); print(2)")
+    assert lines == ["1\n", "2\n"]
+
+
+def test_waiting_for_an_executor_in_a_callable(monkeypatch):
+    refused = []
+
+    def receive(line):
+        with pytest.raises(RuntimeError, match="can't be waited for"):
+            pool.shutdown()
+        refused.append(line)
+
+    pool = isles.InterpreterPoolExecutor(1, stdout=receive)
+    pool.submit(print, "end").result(60)
+    pool.shutdown()
+    assert refused == ["end\n"]
+
+
+def test_closed_stream():
+    with isles.create() as interp:
+        interp.exec("""
+import sys
+raw = sys.stdout.buffer
+raw.close()
+try:
+    raw.write(b"x")
+except ValueError as error:
+    assert "closed" in str(error)
+else:
+    raise AssertionError
+""")
+
+
+def test_descriptors_and_devnull_of_subprocess():
+    with pytest.raises(TypeError, match=r"for a descriptor: open"):
+        isles.create(stdout=subprocess.DEVNULL)
