@@ -10,15 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from isles._future import Future
+from isles._timed import GRACE, LOOK_EVERY
 
 if TYPE_CHECKING:
     from isles._workers import Crew, Worker
-
-# Seconds for what was interrupted to come back; after that its worker is replaced.
-GRACE = 0.05
-
-# Seconds between two looks for a task that has not entered its interpreter yet.
-LOOK_EVERY = 0.002
 
 
 class TimedFuture(Future):
