@@ -37,8 +37,8 @@ class WorkerStats(NamedTuple):
     tasks: how many have ended, a chunk being one.
     busy, waiting: seconds in tasks and without one.
     memory: bytes that its interpreter holds for objects of up to 512 bytes, in steps of a MiB;
-    larger objects are not counted, and none with PYTHONMALLOC=malloc.  None without an interpreter, and with isolated=False, where it
-    is main's.
+    larger objects are not counted, and none with PYTHONMALLOC=malloc.  None without an interpreter,
+    and with isolated=False, where it is main's.
     """
 
     interpreter: int | None

@@ -1,0 +1,35 @@
+"""The scripts of this folder, for a while; `python tests/stress/soak.py 600 SEED` is longer."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SECONDS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "silent"),
+    [
+        ("soak.py", True),
+        ("aio_soak.py", True),
+        ("chaos.py", False),  # an interruption may strike in a finalizer, which says so
+    ],
+)
+def test_for_a_while(script, silent):
+    seed = int(os.environ.get("ISLES_SEED") or random.randrange(1_000_000))
+    script = Path(__file__).with_name(script)
+    options = ["-P", "-X", "faulthandler", *(["-W", "error"] if silent else [])]
+    done = subprocess.run(
+        [sys.executable, *options, str(script), str(SECONDS), str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS + 160,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(script.parent)])},
+    )
+    assert done.returncode == 0, f"ISLES_SEED={seed}: code {done.returncode}\n{done.stderr}"
+    assert done.stderr == "" or not silent
