@@ -1,4 +1,4 @@
-/* The wire format: how values lie in a message.  binding/encode.c writes it, decode.c reads it.
+/* The wire format: how values lie in a message.  binding/encode*.c write it, decode*.c read it.
  *
  * A message is a row of values; each is a tag, and what the tag says:
  *
