@@ -40,7 +40,9 @@ decoder_init(struct isles_decoder *d, struct isles_local *local,
 static void
 decoder_fini(struct isles_decoder *d)
 {
-    isles__unpickler_close(d);
+    if (d->hooks != NULL) {
+        isles__unpickler_close(d);
+    }
     for (size_t i = 0; i < d->defined; i++) {
         Py_DECREF(d->memo[i]);
     }

@@ -26,7 +26,7 @@ struct isles_decoder {
     PyObject **memo; /* by index: references */
     size_t defined, memo_size;
     const struct isles_unfinished *unfinished;
-    PyObject *hooks; /* a capsule of this decoder, while it lives */
+    PyObject *hooks; /* a capsule of this decoder, while it lives; NULL: no unpickler */
     PyObject *load;  /* the unpickler's, NULL without one */
     bool as_views;   /* ARRAY as a view, for its module can't be imported here */
     bool no_module;  /* why it failed */
@@ -83,7 +83,7 @@ PyObject *isles__get_pickle(struct isles_decoder *d);
 /* The pickle of an array, or the view that describes it. */
 PyObject *isles__get_array(struct isles_decoder *d);
 
-/* Drops the unpickler, if there is one; its hook does nothing more. */
+/* Drops the unpickler, or what there is of it; its hook does nothing more. */
 void isles__unpickler_close(struct isles_decoder *d);
 
 #endif

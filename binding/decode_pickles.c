@@ -144,9 +144,7 @@ isles__get_array(struct isles_decoder *d)
 void
 isles__unpickler_close(struct isles_decoder *d)
 {
-    if (d->hooks != NULL) {
-        (void)PyCapsule_SetName(d->hooks, NULL);
-        Py_DECREF(d->hooks);
-    }
+    (void)PyCapsule_SetName(d->hooks, NULL);
+    Py_DECREF(d->hooks);
     Py_XDECREF(d->load);
 }

@@ -22,7 +22,9 @@ put_root(struct isles_encoder *e, PyObject *object, Py_ssize_t index, PyObject *
 static void
 encoder_fini(struct isles_encoder *e)
 {
-    isles__pickler_close(e);
+    if (e->hooks != NULL) {
+        isles__pickler_close(e);
+    }
     isles__memo_clear(&e->memo);
 }
 
@@ -54,7 +56,7 @@ put_roots(struct isles_encoder *e, const struct roots *roots)
         result = put_root(e, roots->args[i], roots->head && keyword < 0 ? i : -1,
                           keyword < 0 ? NULL : PyTuple_GET_ITEM(roots->names, keyword));
     }
-    return result == 0 ? isles__put_pickles(e) : result;
+    return result == 0 && e->dump != NULL ? isles__put_pickles(e) : result;
 }
 
 /* Once more if code of others comes into it, if what that can't name has to go by value, or an

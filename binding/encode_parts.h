@@ -52,7 +52,7 @@ struct isles_encoder {
     bool too_deep;          /* why it failed */
     enum isles_retry retry; /* why it failed, if there is no exception */
     struct isles_memo memo;
-    PyObject *hooks; /* a capsule of this encoder, while it lives */
+    PyObject *hooks; /* a capsule of this encoder, while it lives; NULL: no pickler */
     PyObject *dump;  /* the pickler's, NULL without one */
     PyObject *written;
     const struct isles_step *pickling; /* the way to what is being pickled */
@@ -145,10 +145,10 @@ int isles__put_pickle(struct isles_encoder *e, PyObject *object, const struct is
 /* Whether what was raised says that an object can't be pickled. */
 bool isles__is_pickling_failure(void);
 
-/* Appends all pickles to the message, which ends with them. */
+/* Appends all pickles of the pickler to the message, which ends with them. */
 int isles__put_pickles(struct isles_encoder *e);
 
-/* Drops the pickler, if there is one; its hooks do nothing more. */
+/* Drops the pickler, or what there is of it; its hooks do nothing more. */
 void isles__pickler_close(struct isles_encoder *e);
 
 /* ---- encode_way.c ---- */

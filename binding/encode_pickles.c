@@ -206,9 +206,6 @@ append_pickles(struct isles_encoder *e, const Py_buffer *pickles)
 int
 isles__put_pickles(struct isles_encoder *e)
 {
-    if (e->dump == NULL) {
-        return 0;
-    }
     PyObject *object = PyObject_CallNoArgs(e->written);
     Py_buffer pickles;
     int result = object ? PyObject_GetBuffer(object, &pickles, PyBUF_SIMPLE) : -1;
@@ -223,9 +220,7 @@ isles__put_pickles(struct isles_encoder *e)
 void
 isles__pickler_close(struct isles_encoder *e)
 {
-    if (e->hooks != NULL) {
-        (void)PyCapsule_SetName(e->hooks, NULL);
-    }
+    (void)PyCapsule_SetName(e->hooks, NULL);
     Py_CLEAR(e->hooks);
     Py_CLEAR(e->dump);
     Py_CLEAR(e->written);

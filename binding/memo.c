@@ -30,7 +30,7 @@ isles__memo_grow(struct isles_memo *memo)
 }
 
 void
-isles__memo_clear(struct isles_memo *memo)
+isles__memo_drop(struct isles_memo *memo)
 {
     for (size_t i = 0; i < memo->size && memo->holds; i++) {
         Py_XDECREF(memo->entries[i].object);

@@ -30,8 +30,16 @@ struct isles_memo {
 /* Makes room for more.  0, or -1 with MemoryError and as before. */
 int isles__memo_grow(struct isles_memo *memo);
 
-/* Drops all; it begins again. */
-void isles__memo_clear(struct isles_memo *memo);
+/* Drops what was met; it begins again. */
+void isles__memo_drop(struct isles_memo *memo);
+
+static inline void
+isles__memo_clear(struct isles_memo *memo)
+{
+    if (memo->entries != NULL) {
+        isles__memo_drop(memo);
+    }
+}
 
 static inline struct isles_memo_entry *
 isles__memo_slot(const struct isles_memo *memo, const PyObject *object)
