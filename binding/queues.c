@@ -1,12 +1,8 @@
 #include "queues.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 #include "../core/status.h"
-#include "codec.h"
-#include "errors.h"
-#include "signals.h"
+#include "arguments.h"
+#include "queue_parts.h"
 
 typedef struct {
     PyObject_HEAD PyObject *weakrefs;
@@ -107,259 +103,7 @@ queue_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* ---- isles.queues, the half in Python: imported at the first need ---- */
-
-/* An attribute of it, a new reference. */
-static PyObject *
-from_python(struct isles_state *state, const char *name)
-{
-    if (state->queues_module == NULL) {
-        state->queues_module = PyImport_ImportModule("isles.queues");
-    }
-    return state->queues_module ? PyObject_GetAttrString(state->queues_module, name) : NULL;
-}
-
-static void
-raise_named(struct isles_state *state, const char *name, const struct isles_queue *queue,
-            const char *what)
-{
-    PyObject *type = from_python(state, name);
-    if (type != NULL) {
-        PyErr_Format(type, "queue %lld %s", (long long)queue->id, what);
-        Py_DECREF(type);
-    }
-}
-
-PyObject *
-isles__queue_raise(struct isles_state *state, int status, const struct isles_queue *queue,
-                   bool putting)
-{
-    switch (status) {
-    case ISLES_INTERRUPTED: /* what the signal's handler raised is set */
-        break;
-    case ISLES_TIMED_OUT:
-        raise_named(state, putting ? "QueueFull" : "QueueEmpty", queue,
-                    putting ? "is full" : "is empty");
-        break;
-    case ISLES_SHUT_DOWN:
-        raise_named(state, "ShutDown", queue, isles_status_text(status));
-        break;
-    default:
-        isles__raise_status(state, status, -1);
-    }
-    return NULL;
-}
-
-/* The constants by what they stand for in core/. */
-static const char *const unbound_names[] = {
-    [ISLES_UNBOUND_REMOVE] = "UNBOUND_REMOVE",
-    [ISLES_UNBOUND_ERROR] = "UNBOUND_ERROR",
-    [ISLES_UNBOUND_REPLACE] = "UNBOUND",
-};
-
-int
-isles__queue_unbound(struct isles_state *state, PyObject *object, bool or_none, int *unbound)
-{
-    if (object == NULL || (or_none && object == Py_None)) {
-        return 0;
-    }
-    for (int i = ISLES_UNBOUND_REMOVE; i <= ISLES_UNBOUND_REPLACE; i++) {
-        PyObject *constant = from_python(state, unbound_names[i]);
-        if (constant == NULL) {
-            return -1;
-        }
-        Py_DECREF(constant);
-        if (constant == object) {
-            *unbound = i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_NotImplementedError, "unsupported unbound replacement op %R", object);
-    return -1;
-}
-
-/* ---- arguments ---- */
-
-struct signature {
-    const char *method;
-    const char *names[4];
-    int positional; /* how many may go by position; the first is required */
-    bool no_first;  /* unless this says that it isn't */
-};
-
-/* Sorts what a method was called with by the names; what was not given stays NULL. */
-static int
-sort_arguments(const struct signature *signature, PyObject *const *args, Py_ssize_t count,
-               PyObject *kwnames, PyObject **values)
-{
-    if (count > signature->positional) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %d positional arguments (%zd given)",
-                     signature->method, signature->positional, count);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        values[i] = args[i];
-    }
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        size_t at = 0;
-        while (at < Py_ARRAY_LENGTH(signature->names)
-               && !(signature->names[at] && PyUnicode_EqualToUTF8(name, signature->names[at]))) {
-            at++;
-        }
-        if (at == Py_ARRAY_LENGTH(signature->names) || values[at] != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected or repeated argument '%U'",
-                         signature->method, name);
-            return -1;
-        }
-        values[at] = args[count + i];
-    }
-    if (values[0] == NULL && !signature->no_first) {
-        PyErr_Format(PyExc_TypeError, "%s() misses its argument '%s'", signature->method,
-                     signature->names[0]);
-        return -1;
-    }
-    return 0;
-}
-
-/* Seconds beyond which a wait is one without a deadline. */
-#define FOR_EVER 4e9
-
-static int
-parse_timeout(PyObject *timeout, int64_t *deadline)
-{
-    *deadline = ISLES_NEVER;
-    if (timeout == NULL || timeout == Py_None) {
-        return 0;
-    }
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (seconds < 0 || isnan(seconds)) {
-        PyErr_SetString(PyExc_ValueError, "timeout value must be non-negative");
-        return -1;
-    }
-    if (isinf(seconds)) {
-        PyErr_SetString(PyExc_OverflowError, "timeout value is infinite: None waits for ever");
-        return -1;
-    }
-    if (seconds == 0) {
-        *deadline = ISLES_AT_ONCE;
-    } else if (seconds < FOR_EVER) {
-        *deadline = isles_now() + (int64_t)(seconds * 1e9);
-    }
-    return 0;
-}
-
-/* As `queue` reads these two: without `block` the timeout does not count. */
-static int
-parse_waiting(PyObject *block, PyObject *timeout, int64_t *deadline)
-{
-    int waits = block == NULL || block == Py_True ? 1 : PyObject_IsTrue(block);
-    if (waits < 0) {
-        return -1;
-    }
-    if (!waits) {
-        *deadline = ISLES_AT_ONCE;
-        return 0;
-    }
-    return parse_timeout(timeout, deadline);
-}
-
-/* ---- waiting ---- */
-
-struct transfer {
-    struct isles_queue *queue;
-    size_t max;
-    struct isles_parcel *parcels;
-};
-
-static int
-put_attempt(void *arg, int64_t deadline)
-{
-    struct transfer *transfer = arg;
-    return isles_queue_put(transfer->queue, &transfer->parcels, deadline);
-}
-
-static int
-get_attempt(void *arg, int64_t deadline)
-{
-    struct transfer *transfer = arg;
-    return isles_queue_get(transfer->queue, transfer->max, &transfer->parcels, deadline);
-}
-
-/* Tries at once and then, if need be, waits: without the GIL, and again when a signal was handled
- * meanwhile.  ISLES_INTERRUPTED means that its handler raised. */
-static int
-wait_for(int (*attempt)(void *, int64_t), void *arg, int64_t deadline)
-{
-    int status = attempt(arg, ISLES_AT_ONCE);
-    if (status != ISLES_TIMED_OUT || deadline == ISLES_AT_ONCE) {
-        return status;
-    }
-    do {
-        isles__signals_parked(true);
-        Py_BEGIN_ALLOW_THREADS
-            status = attempt(arg, deadline);
-        Py_END_ALLOW_THREADS
-        isles__signals_parked(false);
-    } while (status == ISLES_INTERRUPTED && isles__signals_check() == 0);
-    return status;
-}
-
 /* ---- put ---- */
-
-struct isles_parcel *
-isles__queue_pack(const struct isles_state *state, PyObject *object, int unbound)
-{
-    struct isles_local *local = isles__local(state->here);
-    struct isles_message message;
-    struct isles_parcel *parcel = NULL;
-    isles_message_init(&message);
-    if (local != NULL && isles__encode(state, local, &message, object, "item") == 0) {
-        parcel = isles_message_pack(&message);
-        if (parcel == NULL) {
-            PyErr_NoMemory();
-        } else {
-            parcel->sender = state->here->id;
-            parcel->unbound = unbound;
-        }
-    }
-    isles_message_fini(&message);
-    if (state->here->over) { /* what was given back already, and has just been made again */
-        isles__local_free(state->here);
-    }
-    return parcel;
-}
-
-/* Frees what a put left over and raises; NULL. */
-static PyObject *
-put_failed(struct isles_state *state, int status, const struct transfer *transfer)
-{
-    isles_parcels_free(transfer->parcels);
-    return isles__queue_raise(state, status, transfer->queue, true);
-}
-
-static PyObject *
-put(struct isles_state *state, struct isles_queue *queue, PyObject *object, int64_t deadline,
-    PyObject *unbounditems)
-{
-    int unbound = queue->unbound;
-    if (isles__queue_unbound(state, unbounditems, true, &unbound) < 0) {
-        return NULL;
-    }
-    struct transfer transfer = {.queue = queue,
-                                .parcels = isles__queue_pack(state, object, unbound)};
-    if (transfer.parcels == NULL) {
-        return NULL;
-    }
-    int status = wait_for(put_attempt, &transfer, deadline);
-    if (status < 0) {
-        return put_failed(state, status, &transfer);
-    }
-    Py_RETURN_NONE;
-}
 
 PyDoc_STRVAR(
     put_doc,
@@ -376,16 +120,16 @@ static PyObject *
 queue_put(PyObject *self, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
           PyObject *kwnames)
 {
-    static const struct signature signature = {
+    static const struct isles_signature signature = {
         "put", {"obj", "block", "timeout", "unbounditems"}, 3, false};
-    PyObject *values[4] = {NULL};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
     int64_t deadline;
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0
-        || parse_waiting(values[1], values[2], &deadline) < 0) {
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0
+        || isles__arguments_waiting(values[1], values[2], &deadline) < 0) {
         return NULL;
     }
-    return put(isles__state_of(defining_class), isles__queue_of(self), values[0], deadline,
-               values[3]);
+    return isles__queue_put(isles__state_of(defining_class), isles__queue_of(self), values[0],
+                            deadline, values[3]);
 }
 
 PyDoc_STRVAR(put_nowait_doc, "put_nowait($self, /, obj, *, unbounditems=None)\n--\n\n"
@@ -395,52 +139,14 @@ static PyObject *
 queue_put_nowait(PyObject *self, PyTypeObject *defining_class, PyObject *const *args,
                  Py_ssize_t count, PyObject *kwnames)
 {
-    static const struct signature signature = {"put_nowait", {"obj", "unbounditems"}, 1, false};
-    PyObject *values[4] = {NULL};
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0) {
+    static const struct isles_signature signature = {
+        "put_nowait", {"obj", "unbounditems"}, 1, false};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0) {
         return NULL;
     }
-    return put(isles__state_of(defining_class), isles__queue_of(self), values[0], ISLES_AT_ONCE,
-               values[1]);
-}
-
-/* A chain of all items, and how many they are.  0, or -1 with an exception and no chain. */
-static int
-pack_all(const struct isles_state *state, PyObject *items, int unbound,
-         struct isles_parcel **parcels, Py_ssize_t *count)
-{
-    struct isles_parcel *first = NULL, **end = &first;
-    PyObject *item = NULL, *iterator = PyObject_GetIter(items);
-    *count = 0;
-    while (iterator != NULL && (item = PyIter_Next(iterator)) != NULL) {
-        *end = isles__queue_pack(state, item, unbound);
-        Py_DECREF(item);
-        if (*end == NULL) {
-            break;
-        }
-        end = &(*end)->next;
-        ++*count;
-    }
-    Py_XDECREF(iterator);
-    if (PyErr_Occurred()) {
-        isles_parcels_free(first);
-        return -1;
-    }
-    *parcels = first;
-    return 0;
-}
-
-/* Tells in the exception how many items of put_many() were put. */
-static void
-set_items_put(Py_ssize_t count)
-{
-    PyObject *error = PyErr_GetRaisedException();
-    PyObject *number = PyLong_FromSsize_t(count);
-    if (number == NULL || PyObject_SetAttrString(error, "items_put", number) < 0) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(number);
-    PyErr_SetRaisedException(error);
+    return isles__queue_put(isles__state_of(defining_class), isles__queue_of(self), values[0],
+                            ISLES_AT_ONCE, values[1]);
 }
 
 PyDoc_STRVAR(
@@ -457,31 +163,16 @@ static PyObject *
 queue_put_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *args,
                Py_ssize_t count, PyObject *kwnames)
 {
-    static const struct signature signature = {
+    static const struct isles_signature signature = {
         "put_many", {"items", "block", "timeout", "unbounditems"}, 3, false};
-    PyObject *values[4] = {NULL};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
     int64_t deadline;
-    struct isles_state *state = isles__state_of(defining_class);
-    struct isles_queue *queue = isles__queue_of(self);
-    int unbound = queue->unbound;
-    struct transfer transfer = {.queue = queue};
-    Py_ssize_t items;
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0
-        || parse_waiting(values[1], values[2], &deadline) < 0
-        || isles__queue_unbound(state, values[3], true, &unbound) < 0
-        || pack_all(state, values[0], unbound, &transfer.parcels, &items) < 0) {
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0
+        || isles__arguments_waiting(values[1], values[2], &deadline) < 0) {
         return NULL;
     }
-    int status = wait_for(put_attempt, &transfer, deadline);
-    if (status == 0) {
-        Py_RETURN_NONE;
-    }
-    for (const struct isles_parcel *left = transfer.parcels; left != NULL; left = left->next) {
-        items--;
-    }
-    put_failed(state, status, &transfer);
-    set_items_put(items);
-    return NULL;
+    return isles__queue_put_many(isles__state_of(defining_class), isles__queue_of(self), values[0],
+                                 deadline, values[3]);
 }
 
 PyDoc_STRVAR(put_kept_doc,
@@ -493,67 +184,16 @@ static PyObject *
 queue_put_kept(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", "full_or_not", NULL};
-    struct isles_state *state = isles__state_of(Py_TYPE(self));
-    PyObject *object;
+    PyObject *items;
     int all = 0;
-    struct transfer transfer = {.queue = isles__queue_of(self)};
-    Py_ssize_t items;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:_put_kept", names, &object, &all)
-        || pack_all(state, object, ISLES_UNBOUND_REPLACE, &transfer.parcels, &items) < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:_put_kept", names, &items, &all)) {
         return NULL;
     }
-    for (struct isles_parcel *parcel = transfer.parcels; parcel != NULL; parcel = parcel->next) {
-        parcel->sender = 0;
-    }
-    int status = wait_for(put_attempt, &transfer, all ? ISLES_FULL_OR_NOT : ISLES_NEVER);
-    if (status < 0) {
-        return put_failed(state, status, &transfer);
-    }
-    Py_RETURN_NONE;
+    return isles__queue_put_kept(isles__state_of(Py_TYPE(self)), isles__queue_of(self), items,
+                                 all ? ISLES_FULL_OR_NOT : ISLES_NEVER);
 }
 
 /* ---- get ---- */
-
-PyObject *
-isles__queue_open(struct isles_state *state, const struct isles_parcel *parcel)
-{
-    if (parcel->sender != ISLES_SENDER_ENDED) {
-        struct isles_local *local = isles__local(state->here);
-        return local ? isles__decode(local, &parcel->contents) : NULL;
-    }
-    if (parcel->unbound == ISLES_UNBOUND_REPLACE) {
-        return from_python(state, unbound_names[ISLES_UNBOUND_REPLACE]);
-    }
-    PyObject *type = from_python(state, "ItemInterpreterDestroyed");
-    if (type != NULL) {
-        PyErr_SetString(type, "item's original interpreter destroyed");
-        Py_DECREF(type);
-    }
-    return NULL;
-}
-
-/* NULL with *status < 0, and no exception unless it is ISLES_INTERRUPTED, if nothing came; NULL
- * with an exception and 0 if what came can't be read: then it is gone. */
-static PyObject *
-get_one(struct isles_state *state, struct isles_queue *queue, int64_t deadline, int *status)
-{
-    struct transfer transfer = {.queue = queue, .max = 1};
-    *status = wait_for(get_attempt, &transfer, deadline);
-    if (*status < 0) {
-        return NULL;
-    }
-    PyObject *object = isles__queue_open(state, transfer.parcels);
-    isles_parcel_free(transfer.parcels);
-    return object;
-}
-
-static PyObject *
-get(struct isles_state *state, struct isles_queue *queue, int64_t deadline)
-{
-    int status;
-    PyObject *object = get_one(state, queue, deadline, &status);
-    return status < 0 ? isles__queue_raise(state, status, queue, false) : object;
-}
 
 PyDoc_STRVAR(
     get_doc,
@@ -571,14 +211,14 @@ static PyObject *
 queue_get(PyObject *self, PyTypeObject *defining_class, PyObject *const *args, Py_ssize_t count,
           PyObject *kwnames)
 {
-    static const struct signature signature = {"get", {"block", "timeout"}, 2, true};
-    PyObject *values[4] = {NULL};
+    static const struct isles_signature signature = {"get", {"block", "timeout"}, 2, true};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
     int64_t deadline;
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0
-        || parse_waiting(values[0], values[1], &deadline) < 0) {
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0
+        || isles__arguments_waiting(values[0], values[1], &deadline) < 0) {
         return NULL;
     }
-    return get(isles__state_of(defining_class), isles__queue_of(self), deadline);
+    return isles__queue_get(isles__state_of(defining_class), isles__queue_of(self), deadline);
 }
 
 PyDoc_STRVAR(get_nowait_doc, "get_nowait($self, /)\n--\n\n"
@@ -588,68 +228,12 @@ static PyObject *
 queue_get_nowait(PyObject *self, PyTypeObject *defining_class, PyObject *const *args,
                  Py_ssize_t count, PyObject *kwnames)
 {
-    static const struct signature signature = {"get_nowait", {NULL}, 0, true};
-    PyObject *values[4] = {NULL};
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0) {
+    static const struct isles_signature signature = {"get_nowait", {NULL}, 0, true};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0) {
         return NULL;
     }
-    return get(isles__state_of(defining_class), isles__queue_of(self), ISLES_AT_ONCE);
-}
-
-/* Appends the objects of a chain to the list, up to one that can't be read; gives that. */
-static struct isles_parcel *
-open_all(struct isles_state *state, struct isles_parcel *parcels, PyObject *list)
-{
-    for (; parcels != NULL; parcels = parcels->next) {
-        PyObject *object = isles__queue_open(state, parcels);
-        int result = object ? PyList_Append(list, object) : -1;
-        Py_XDECREF(object);
-        if (result < 0) {
-            break;
-        }
-    }
-    return parcels;
-}
-
-/* Cuts a chain before `at` and gives what is before. */
-static struct isles_parcel *
-cut(struct isles_parcel *parcels, const struct isles_parcel *at)
-{
-    struct isles_parcel *first = parcels, **end = &first;
-    while (*end != at) {
-        end = &(*end)->next;
-    }
-    *end = NULL;
-    return first;
-}
-
-/* The objects of a chain in a list.  One that can't be read goes back, so that those before it
- * are not lost, unless it is the first: that one is gone, as with get().  What is no Exception
- * (Ctrl-C) leaves all in the queue. */
-static PyObject *
-open_many(struct isles_state *state, struct isles_queue *queue, struct isles_parcel *parcels)
-{
-    PyObject *list = PyList_New(0);
-    struct isles_parcel *failed = list ? open_all(state, parcels, list) : parcels;
-    struct isles_parcel *back = failed;
-    PyObject *error = PyErr_GetRaisedException();
-    if (error != NULL && !PyErr_GivenExceptionMatches(error, PyExc_Exception)) {
-        back = parcels;
-    } else if (failed == parcels) {
-        back = failed->next;
-    } else {
-        Py_CLEAR(error);
-    }
-    struct isles_parcel *used = back == parcels ? NULL : cut(parcels, back);
-    isles_parcels_free(used);
-    if (back != NULL) {
-        isles_queue_put_back(queue, back);
-    }
-    if (error != NULL) {
-        Py_CLEAR(list);
-        PyErr_SetRaisedException(error);
-    }
-    return list;
+    return isles__queue_get(isles__state_of(defining_class), isles__queue_of(self), ISLES_AT_ONCE);
 }
 
 PyDoc_STRVAR(
@@ -663,12 +247,12 @@ static PyObject *
 queue_get_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *args,
                Py_ssize_t count, PyObject *kwnames)
 {
-    static const struct signature signature = {"get_many", {"max", "block", "timeout"}, 3, false};
-    PyObject *values[4] = {NULL};
+    static const struct isles_signature signature = {
+        "get_many", {"max", "block", "timeout"}, 3, false};
+    PyObject *values[ISLES_ARGUMENTS_MOST] = {NULL};
     int64_t deadline;
-    struct isles_state *state = isles__state_of(defining_class);
-    if (sort_arguments(&signature, args, count, kwnames, values) < 0
-        || parse_waiting(values[1], values[2], &deadline) < 0) {
+    if (isles__arguments_sort(&signature, args, count, kwnames, values) < 0
+        || isles__arguments_waiting(values[1], values[2], &deadline) < 0) {
         return NULL;
     }
     Py_ssize_t max = PyNumber_AsSsize_t(values[0], NULL); /* a large one is cut */
@@ -679,22 +263,14 @@ queue_get_many(PyObject *self, PyTypeObject *defining_class, PyObject *const *ar
         PyErr_SetString(PyExc_ValueError, "max must be at least 1");
         return NULL;
     }
-    struct transfer transfer = {.queue = isles__queue_of(self), .max = (size_t)max};
-    int status = wait_for(get_attempt, &transfer, deadline);
-    return status < 0 ? isles__queue_raise(state, status, transfer.queue, false)
-                      : open_many(state, transfer.queue, transfer.parcels);
+    return isles__queue_get_many(isles__state_of(defining_class), isles__queue_of(self),
+                                 (size_t)max, deadline);
 }
 
 static PyObject *
 queue_next(PyObject *self)
 {
-    struct isles_state *state = isles__state_of(Py_TYPE(self));
-    int status;
-    PyObject *object = get_one(state, isles__queue_of(self), ISLES_NEVER, &status);
-    if (status < 0 && status != ISLES_SHUT_DOWN) {
-        isles__queue_raise(state, status, isles__queue_of(self), false);
-    }
-    return object;
+    return isles__queue_get_next(isles__state_of(Py_TYPE(self)), isles__queue_of(self));
 }
 
 /* ---- the rest of the type ---- */
@@ -761,7 +337,7 @@ static PyObject *
 queue_unbounditems(PyObject *self, void *Py_UNUSED(closure))
 {
     struct isles_state *state = isles__state_of(Py_TYPE(self));
-    return from_python(state, unbound_names[isles__queue_of(self)->unbound]);
+    return isles__queue_unbound_constant(state, isles__queue_of(self)->unbound);
 }
 
 static PyObject *
@@ -825,7 +401,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     struct isles_queue *queue = isles_queue_find(id);
     if (queue == NULL) {
-        PyObject *error = from_python(state, "QueueNotFoundError");
+        PyObject *error = isles__queue_named(state, "QueueNotFoundError");
         if (error != NULL) {
             PyErr_Format(error, "queue %lld not found", (long long)id);
             Py_DECREF(error);
@@ -944,52 +520,6 @@ list_queues(PyObject *module, PyObject *Py_UNUSED(ignored))
     return list;
 }
 
-struct watching {
-    struct isles_watch *watches;
-    size_t count;
-};
-
-static int
-watch_attempt(void *arg, int64_t deadline)
-{
-    const struct watching *watching = arg;
-    return isles_queues_wait(watching->watches, watching->count, deadline);
-}
-
-/* A watch for each of a list of queues, in memory of malloc; NULL with an exception. */
-static struct isles_watch *
-watches_for(const struct isles_state *state, PyObject *list)
-{
-    Py_ssize_t count = PyList_GET_SIZE(list);
-    struct isles_watch *watches = calloc((size_t)count, sizeof(*watches));
-    if (watches == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *item = PyList_GET_ITEM(list, i);
-        if (!Py_IS_TYPE(item, state->queue_type)) {
-            PyErr_Format(PyExc_TypeError, "wait() needs queues, not %T", item);
-            free(watches);
-            return NULL;
-        }
-        watches[i].queue = isles__queue_of(item);
-    }
-    return watches;
-}
-
-static PyObject *
-ready_ones(PyObject *list, const struct isles_watch *watches)
-{
-    PyObject *ready = PyList_New(0);
-    for (Py_ssize_t i = 0; ready != NULL && i < PyList_GET_SIZE(list); i++) {
-        if (watches[i].ready && PyList_Append(ready, PyList_GET_ITEM(list, i)) < 0) {
-            Py_CLEAR(ready);
-        }
-    }
-    return ready;
-}
-
 PyDoc_STRVAR(
     wait_doc,
     "wait($module, /, queues, timeout=None)\n--\n\n"
@@ -1007,24 +537,14 @@ wait_queues(PyObject *module, PyObject *args, PyObject *kwargs)
     PyObject *queues, *timeout = NULL;
     int64_t deadline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:wait", names, &queues, &timeout)
-        || parse_timeout(timeout, &deadline) < 0) {
+        || isles__arguments_timeout(timeout, &deadline) < 0) {
         return NULL;
     }
     PyObject *list = PySequence_List(queues);
     if (list == NULL || PyList_GET_SIZE(list) == 0) {
         return list;
     }
-    struct watching watching = {watches_for(state, list), (size_t)PyList_GET_SIZE(list)};
-    PyObject *ready = NULL;
-    if (watching.watches != NULL) {
-        int status = wait_for(watch_attempt, &watching, deadline);
-        if (status == 0 || status == ISLES_TIMED_OUT) {
-            ready = ready_ones(list, watching.watches);
-        } else if (status != ISLES_INTERRUPTED) {
-            isles__raise_status(state, status, -1);
-        }
-    }
-    free(watching.watches);
+    PyObject *ready = isles__queues_ready(state, list, deadline);
     Py_DECREF(list);
     return ready;
 }
