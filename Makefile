@@ -165,7 +165,7 @@ check-packages: $(OUT)/installed
 # --- style and documentation ---
 
 C_FILES = $(wildcard core/*.[ch] binding/*.[ch] tests/core/*.[ch] tests/core/*/*.c tests/core/*/*/*.c \
-                     tests/extensions/*.[ch] tests/extensions/*.cpp tests/fuzz/*.[ch] bench/*.[ch])
+                     tests/extensions/*.[ch] tests/extensions/*.cpp tests/memory/*.c tests/fuzz/*.[ch] bench/*.[ch])
 
 lint: $(OUT)/installed $(OUT)/lint-tools
 	scripts/check-layers

@@ -213,6 +213,9 @@ excinfo_new(PyObject *failure)
 void
 isles__raise_not_shareable(const struct isles_state *state, PyObject *object, PyObject *where)
 {
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        return; /* says nothing about the object */
+    }
     PyObject *cause = PyErr_GetRaisedException();
     PyObject *why = isles__message_of(cause);
     if (why == NULL) {

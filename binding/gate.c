@@ -577,21 +577,24 @@ call_if_imported(const char *module_name, const char *function)
     Py_XDECREF(result);
 }
 
-/* Whether any thread other than the closing one has a thread state that isn't just kept. */
-static bool
-threads_alive(struct isles_interp *interp, const PyThreadState *mine)
+/* OK: no thread other than the closing one has a thread state that isn't just kept.  Otherwise
+ * THREADS_ALIVE; NO_MEMORY: there may be some. */
+static int
+left_by_threads(struct isles_interp *interp, const PyThreadState *mine)
 {
     struct isles_thread_state *threads;
     size_t count;
-    if (isles__private_threads(interp->state, &threads, &count) < 0) {
-        return true;
+    int status = isles__private_threads(interp->state, &threads, &count);
+    if (status < 0) {
+        return status;
     }
-    bool alive = false;
-    for (size_t i = 0; i < count; i++) {
-        alive = alive || (threads[i].ts != mine && !isles_seat_is_kept(interp, threads[i].ts));
+    for (size_t i = 0; i < count && status == ISLES_OK; i++) {
+        if (threads[i].ts != mine && !isles_seat_is_kept(interp, threads[i].ts)) {
+            status = ISLES_THREADS_ALIVE;
+        }
     }
     free(threads);
-    return alive;
+    return status;
 }
 
 static void
@@ -612,7 +615,8 @@ wait_for_visitors(struct isles_interp *interp, const PyThreadState *mine)
 {
     wait_for_pins(interp);
     int64_t deadline = isles_now() + LEAVING;
-    while (atomic_load(&interp->visited) && threads_alive(interp, mine) && isles_now() < deadline) {
+    while (atomic_load(&interp->visited) && left_by_threads(interp, mine) < 0
+           && isles_now() < deadline) {
         Py_BEGIN_ALLOW_THREADS
             isles_sleep(MILLISECOND);
         Py_END_ALLOW_THREADS
@@ -625,13 +629,13 @@ wind_down(struct isles_interp *interp, const PyThreadState *mine)
     isles_interp_wind_down(interp, true);
     call_if_imported("threading", "_shutdown");
     /* Extension modules' threads may end only by what their modules do at exit. */
-    if (atomic_load(&interp->visited) || !threads_alive(interp, mine)) {
+    if (atomic_load(&interp->visited) || left_by_threads(interp, mine) == ISLES_OK) {
         call_if_imported("atexit", "_run_exitfuncs");
         call_if_imported("threading", "_shutdown"); /* an atexit callback may have started some */
     }
     isles_interp_wind_down(interp, false);
     wait_for_visitors(interp, mine);
-    return threads_alive(interp, mine) ? ISLES_THREADS_ALIVE : ISLES_OK;
+    return left_by_threads(interp, mine);
 }
 
 /* A thread that threading knows by a dummy only (it has logged, say) prints an error before 3.13.3
@@ -746,7 +750,7 @@ end_later(struct isles_interp *interp)
         || atomic_load(&interp->hidden) != ISLES_SHOWN || !isles__stock_reserve()) {
         return false;
     }
-    if (threads_alive(interp, NULL)) {
+    if (left_by_threads(interp, NULL) < 0) {
         isles__stock_unreserve();
         return false;
     }
