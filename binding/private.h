@@ -18,8 +18,8 @@
  * Private Python-level names are used in isles/_exit.py, _workers.py and _listener.py (threading's
  * _register_atexit, and in the first _thread_shutdown), _future.py and _clock.py (what
  * concurrent.futures._base has of a future), aio.py and _output.py (a lock's _at_fork_reinit),
- * gate.c (threading._shutdown, atexit._run_exitfuncs: what Py_EndInterpreter itself calls; before
- * 3.14 threading._DeleteDummyThreadOnDel), lines.c (a file's _checkClosed), loader.c
+ * gate_close.c (threading._shutdown, atexit._run_exitfuncs: what Py_EndInterpreter itself calls;
+ * before 3.14 threading._DeleteDummyThreadOnDel), lines.c (a file's _checkClosed), loader.c
  * (_imp.create_dynamic, _imp.create_builtin), loader_adapt.c (_ctypes.dlopen) and hooks.c
  * (_imp._override_multi_interp_extensions_check). */
 #ifndef ISLES_BINDING_PRIVATE_H
