@@ -71,7 +71,7 @@ pytest = cd tests && $(1) $(python) -P -m pytest python stress $(2) $(ARGS)
 test-python: $(OUT)/installed
 	$(call pytest)
 
-# Core needs no Python: one build for all, and one for each sanitizer.  There warnings stay warnings: gcc gives
+# Core needs no Python: one build for all, and one for each sanitizer; under TSan with random yields.  There warnings stay warnings: gcc gives
 # false ones for instrumented code.
 core = $(meson) setup --reconfigure $(abspath $(BUILD))/$(1) . -Dextension=false -Dcore_tests=true \
            -Dwerror=$(WERROR) -Db_ndebug=false $(2) >$(BUILD)/$(1).log || { cat $(BUILD)/$(1).log; exit 1; }; \

@@ -21,6 +21,18 @@ void isles_mutex_unlock(isles_mutex *mutex);
 /* Makes a mutex usable again in a forked child, whoever held it in the parent. */
 void isles_mutex_reset(isles_mutex *mutex);
 
+/* In builds with -Dyields=true: lets others run, now and then, at a moment when that is rare
+ * otherwise.  Mutexes and futexes do it by themselves; what changes by atomics alone asks for it.
+ */
+#ifdef ISLES_YIELDS
+void isles_perhaps_yield(void);
+#else
+static inline void
+isles_perhaps_yield(void)
+{
+}
+#endif
+
 /* Calls `ended(value)` on each thread that ends after it set a value other than NULL with
  * isles_at_thread_end().  One hook in a process; 0 or ISLES_NO_MEMORY. */
 int isles_thread_end_hook(void (*ended)(void *value));

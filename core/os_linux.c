@@ -8,6 +8,7 @@
 #include <link.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +24,30 @@
 
 #include "status.h"
 
+#ifdef ISLES_YIELDS
+void
+isles_perhaps_yield(void)
+{
+    static atomic_uint threads;
+    static _Thread_local uint32_t random; /* xorshift32 */
+    if (random == 0) {
+        random = 2654435761U * (atomic_fetch_add(&threads, 1) + 1);
+    }
+    random ^= random << 13;
+    random ^= random >> 17;
+    random ^= random << 5;
+    if (random % 64 == 0) {
+        isles_sleep(random / 64 % 50000);
+    } else if (random % 8 == 0) {
+        sched_yield();
+    }
+}
+#endif
+
 void
 isles_mutex_lock(isles_mutex *mutex)
 {
+    isles_perhaps_yield();
     (void)pthread_mutex_lock(mutex);
 }
 
@@ -33,6 +55,7 @@ void
 isles_mutex_unlock(isles_mutex *mutex)
 {
     (void)pthread_mutex_unlock(mutex);
+    isles_perhaps_yield();
 }
 
 void
@@ -125,6 +148,7 @@ isles_is_main_thread(void)
 int
 isles_futex_wait(atomic_uint *word, unsigned value, int64_t deadline)
 {
+    isles_perhaps_yield();
     struct timespec at = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
     /* Unlike FUTEX_WAIT, this one takes an absolute time. */
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value,
@@ -145,6 +169,7 @@ isles_futex_wait(atomic_uint *word, unsigned value, int64_t deadline)
 void
 isles_futex_wake(atomic_uint *word)
 {
+    isles_perhaps_yield();
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 

@@ -1,21 +1,12 @@
-"""Does one operation again and again, each time with a later allocation failing, until none fails.
-
-Run with failing_malloc.c, compiled, preloaded: python operations.py NAME.  Those fail that isles
-asks for itself.
-After each failure the interpreter has to work, and when all is done nothing may be left behind.
-"""
+"""What users do, one thing each, for the tests that count memory and references."""
 
 import asyncio
-import collections
 import gc
-import itertools
-import re
 import sys
 import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "python"))
-import failing_malloc
 import far
 
 import isles
@@ -29,10 +20,29 @@ VALUES = {
     "nested": [(1.5, {True: b"x"})],
 }
 BYTES = bytes(100_000)
-REPEATED = 20
 POOL = isles.InterpreterPoolExecutor(1)
 LOOP = asyncio.new_event_loop()
 AIO_QUEUE = aio.create_queue()
+
+
+def empty(queue):
+    while queue.qsize():
+        queue.get_nowait()
+
+
+def check_works(interp):
+    for _ in range(2):  # a late cache may fail once more
+        assert interp.call(far.add, 1, 2) == 103
+    queue = isles.create_queue()
+    queue.put(["all", "well"])
+    assert interp.call(far.call_method, queue, "get_nowait") == ["all", "well"]
+
+
+def settle(interp):
+    """Let garbage go, and the names in CPython's cache of attributes."""
+    for call in (lambda func: func(), interp.call):
+        call(gc.collect)
+        call(sys._clear_type_cache)
 
 
 def operation(function):
@@ -195,102 +205,3 @@ def awaited(interp, queue):
 def low_level(interp, queue):
     _interpreters.run_string(interp.id, "y = 1")
     assert _interpreters.is_running(interp.id) is False
-
-
-def code_of(path):
-    """Where the code of a shared object lies."""
-    maps = Path("/proc/self/maps").read_text()
-    ranges = re.findall(rf"^(\w+)-(\w+) r-xp .*{path}$", maps, re.MULTILINE)
-    return tuple(int(end, 16) for end in ranges[0])
-
-
-def attempt(operation, n, *args):
-    """Do it with the n-th allocation failing; what it raised, or None, and whether one failed.
-
-    The exception is not kept: CPython has a last MemoryError to give when there is no memory for
-    another, and what its traceback holds stays.
-    """
-    try:
-        failing_malloc.arm(n)
-        operation(*args)
-    except BaseException as caught:
-        failed = failing_malloc.disarm()
-        return f"{type(caught).__name__}: {caught}", failed
-    return None, failing_malloc.disarm()
-
-
-def check_works(interp):
-    for _ in range(2):  # a late cache may fail once more
-        assert interp.call(far.add, 1, 2) == 103
-    queue = isles.create_queue()
-    queue.put(["all", "well"])
-    assert interp.call(far.call_method, queue, "get_nowait") == ["all", "well"]
-
-
-def settled(interp):
-    """How many allocations are alive without the garbage and the names in CPython's cache."""
-    for call in (lambda func: func(), interp.call):
-        call(gc.collect)
-        call(sys._clear_type_cache)
-    return failing_malloc.alive()
-
-
-def growth(operation, n, interp, queue):
-    """What is more alive after each time that the n-th allocation failed."""
-    least = None
-    for _ in range(3):
-        before = settled(interp)
-        for _ in range(REPEATED):
-            attempt(operation, n, interp, queue)
-            empty(queue)
-        grown = (settled(interp) - before) / REPEATED
-        least = grown if least is None else min(least, grown)
-        if least < 0.5:
-            break
-    return least
-
-
-def empty(queue):
-    while queue.qsize():
-        queue.get_nowait()
-
-
-def until_none_fails(operation, interp, queue):
-    """The number of allocations, what was raised and how often, and those that left something."""
-    raised = collections.Counter()
-    leaking = []
-    settled(interp)
-    usual = growth(operation, 0, interp, queue)
-    for n in itertools.count(1):
-        error, failed = attempt(operation, n, interp, queue)
-        if not failed:
-            assert error is None, f"without a failed allocation: {error}"
-            return n - 1, raised, leaking
-        if error and "MemoryError" not in error:
-            print(f"{n}: {error}", file=sys.stderr)
-        raised[str(error).partition(":")[0]] += 1
-        empty(queue)
-        check_works(interp)
-        # Some is CPython's: what an interpreter leaves that ended.
-        if growth(operation, n, interp, queue) > usual + 0.5:
-            leaking.append(n)
-
-
-def main():
-    operation = OPERATIONS[sys.argv[1]]
-    # Without memory CPython itself aborts where it makes an interpreter.
-    depth = 1 if operation is create_close else 4
-    isles_code = code_of(re.escape(_interpreters.__file__))
-    failing_malloc.code(isles_code, code_of(r"/ld-linux[^/]*"), depth)
-    interp = isles.create()
-    queue = isles.create_queue()
-    for _ in range(3):
-        operation(interp, queue)
-        check_works(interp)
-    count, raised, leaking = until_none_fails(operation, interp, queue)
-    print(f"{count} allocations, {dict(raised)}")
-    assert not leaking, f"left something behind each time: {leaking}"
-
-
-if __name__ == "__main__":
-    main()

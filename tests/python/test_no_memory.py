@@ -44,7 +44,7 @@ def test_each_allocation_fails_once(preloaded, name):
     path = os.pathsep.join([str(preloaded.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONMALLOC": "malloc"}
     # -W: CPython has deprecated how its cache of attributes is cleared.
-    command = [sys.executable, "-P", "-W", "ignore", str(MEMORY / "operations.py"), name]
+    command = [sys.executable, "-W", "ignore", str(MEMORY / "failing.py"), name]
     ended = run(["env", f"LD_PRELOAD={preloaded}", *command], timeout=100, env=environment)
     assert ended.code == 0, ended
     allocations = int(re.search(r"^(\d+) allocations", ended.out, re.MULTILINE)[1])

@@ -1,0 +1,103 @@
+"""Does one operation again and again, each time with a later allocation failing, until none fails.
+
+Run with failing_malloc.c, compiled, preloaded: python failing.py OPERATION.  Those fail that isles
+asks for itself.
+After each failure the interpreter has to work, and when all is done nothing may be left behind.
+"""
+
+import collections
+import itertools
+import re
+import sys
+from pathlib import Path
+
+import failing_malloc
+from operations import OPERATIONS, check_works, empty, settle
+
+import isles
+from isles import _interpreters
+
+REPEATED = 20
+
+
+def code_of(path):
+    """Where the code of a shared object lies."""
+    maps = Path("/proc/self/maps").read_text()
+    ranges = re.findall(rf"^(\w+)-(\w+) r-xp .*{path}$", maps, re.MULTILINE)
+    return tuple(int(end, 16) for end in ranges[0])
+
+
+def attempt(operation, n, *args):
+    """Do it with the n-th allocation failing; what it raised, or None, and whether one failed.
+
+    The exception is not kept: CPython has a last MemoryError to give when there is no memory for
+    another, and what its traceback holds stays.
+    """
+    try:
+        failing_malloc.arm(n)
+        operation(*args)
+    except BaseException as caught:
+        failed = failing_malloc.disarm()
+        return f"{type(caught).__name__}: {caught}", failed
+    return None, failing_malloc.disarm()
+
+
+def settled(interp):
+    settle(interp)
+    return failing_malloc.alive()
+
+
+def growth(operation, n, interp, queue):
+    """What is more alive after each time that the n-th allocation failed."""
+    least = None
+    for _ in range(3):
+        before = settled(interp)
+        for _ in range(REPEATED):
+            attempt(operation, n, interp, queue)
+            empty(queue)
+        grown = (settled(interp) - before) / REPEATED
+        least = grown if least is None else min(least, grown)
+        if least < 0.5:
+            break
+    return least
+
+
+def until_none_fails(operation, interp, queue):
+    """The number of allocations, what was raised and how often, and those that left something."""
+    raised = collections.Counter()
+    leaking = []
+    settled(interp)
+    usual = growth(operation, 0, interp, queue)
+    for n in itertools.count(1):
+        error, failed = attempt(operation, n, interp, queue)
+        if not failed:
+            assert error is None, f"without a failed allocation: {error}"
+            return n - 1, raised, leaking
+        if error and "MemoryError" not in error:
+            print(f"{n}: {error}", file=sys.stderr)
+        raised[str(error).partition(":")[0]] += 1
+        empty(queue)
+        check_works(interp)
+        # Some is CPython's: what an interpreter leaves that ended.
+        if growth(operation, n, interp, queue) > usual + 0.5:
+            leaking.append(n)
+
+
+def main():
+    operation = OPERATIONS[sys.argv[1]]
+    # Without memory CPython itself aborts where it makes an interpreter.
+    depth = 1 if operation.__name__ == "create_close" else 4
+    isles_code = code_of(re.escape(_interpreters.__file__))
+    failing_malloc.code(isles_code, code_of(r"/ld-linux[^/]*"), depth)
+    interp = isles.create()
+    queue = isles.create_queue()
+    for _ in range(3):
+        operation(interp, queue)
+        check_works(interp)
+    count, raised, leaking = until_none_fails(operation, interp, queue)
+    print(f"{count} allocations, {dict(raised)}")
+    assert not leaking, f"left something behind each time: {leaking}"
+
+
+if __name__ == "__main__":
+    main()
