@@ -81,7 +81,7 @@ test-core: $(OUT)/tools
 	@$(call core,core)
 
 tsan: $(OUT)/tools
-	@$(call core,core-tsan,-Db_sanitize=thread -Dwerror=false)
+	@$(call core,core-tsan,-Db_sanitize=thread -Dwerror=false -Dyields=true)
 
 asan: asan-core asan-python
 
@@ -106,6 +106,32 @@ asan_env = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-na
            ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
            PYTHONMALLOC=malloc PYTHONPATH=$(OUT)/asan/site
 comma := ,
+
+# Which lines the tests of core/ and those of the package reach, in C and in Python; built without optimization, since
+# an inlined line has no count.  What a process leaves by os._exit or a signal, or runs in an isolated interpreter as
+# Python, is not counted.
+coverage: coverage-run
+	cd $(OUT)/coverage && $(python) -P -m coverage combine --quiet --data-file=python data && \
+	    $(python) -P -m coverage report --data-file=python
+	$(VENV)/bin/gcovr --root . --filter core/ --filter binding/ --txt --sort uncovered-percent --decisions \
+	    --exclude-unreachable-branches --exclude-throw-branches --gcov-ignore-parse-errors=negative_hits.warn_once_per_file \
+	    --html-details $(OUT)/coverage/c.html $(BUILD)/core-coverage $(OUT)/coverage/meson
+
+coverage-run: $(OUT)/coverage/installed
+	find $(BUILD)/core-coverage $(OUT)/coverage/meson -name '*.gcda' -delete 2>/dev/null || true
+	rm -rf $(OUT)/coverage/data && mkdir -p $(OUT)/coverage/data
+	@$(call core,core-coverage,-Db_coverage=true -Dbuildtype=debug -Dc_args=-fprofile-update=atomic)
+	$(call pytest,env $(coverage_env),-m 'not slow')
+
+$(OUT)/coverage/installed: $(OUT)/tools $(OUT)/coverage-tools $(SOURCES)
+	rm -rf $(OUT)/coverage/site
+	$(pip) --target $(OUT)/coverage/site -Cbuild-dir=$(OUT)/coverage/meson $(setup)=false \
+	    -Csetup-args=-Dbuildtype=debug -Csetup-args=-Db_coverage=true -Csetup-args=-Dc_args=-fprofile-update=atomic .
+	@touch $@
+
+# sitecustomize.py starts the measurement, in processes that tests start too.
+coverage_env = PYTHONPATH=$(OUT)/coverage/site:$(CURDIR)/tests/coverage ISLES_COVERAGE=$(CURDIR)/pyproject.toml \
+               COVERAGE_FILE=$(OUT)/coverage/data/python
 
 # libFuzzer.  The decoder has a Python of its own inside, the reader of shared objects needs none; each gets half of
 # the time.  What they find lies in $(FUZZ); a crash goes to the corpus, mended.
