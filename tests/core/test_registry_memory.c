@@ -5,7 +5,10 @@
 #include "check.h"
 #include "failing_alloc.h"
 
-#include "registry.c" /* NOLINT: so that its allocations can fail */
+#include "registry.c"         /* NOLINT: so that its allocations can fail */
+#include "registry_interps.c" /* NOLINT: likewise */
+#include "registry_threads.c" /* NOLINT */
+#include "registry_seats.c"   /* NOLINT */
 
 static void
 no_fork(void)
