@@ -3,7 +3,8 @@
 #include "parcel.h"
 
 #include "failing_alloc.h"
-#include "queue.c" /* NOLINT: so that its allocations can fail */
+#include "queue_all.c"     /* NOLINT: so that its allocations can fail */
+#include "queue_pending.c" /* NOLINT: likewise */
 
 static void
 check_empty(struct isles_queue *queue)
