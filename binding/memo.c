@@ -3,27 +3,27 @@
 int
 isles__memo_grow(struct isles_memo *memo)
 {
-    struct isles_memo old = *memo;
-    if (old.entries == NULL) {
+    struct isles_memo_entry *from = memo->entries;
+    size_t size = memo->size;
+    if (from == NULL) {
         memo->entries = memo->room;
         memo->size = ISLES_MEMO_ROOM;
         memset(memo->room, 0, sizeof(memo->room));
         return 0;
     }
-    memo->size = old.size * 4;
-    memo->entries = PyMem_RawCalloc(memo->size, sizeof(*memo->entries));
-    if (memo->entries == NULL) {
-        *memo = old;
+    struct isles_memo_entry *entries = PyMem_RawCalloc(size * 4, sizeof(*entries));
+    if (entries == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    struct isles_memo_entry *from = old.entries == memo->room ? old.room : old.entries;
-    for (size_t i = 0; i < old.size; i++) {
+    memo->entries = entries;
+    memo->size = size * 4;
+    for (size_t i = 0; i < size; i++) {
         if (from[i].object != NULL) {
             *isles__memo_slot(memo, from[i].object) = from[i];
         }
     }
-    if (from != old.room) {
+    if (from != memo->room) {
         PyMem_RawFree(from);
     }
     return 0;
