@@ -7,6 +7,7 @@
 #ifndef ISLES_BINDING_QUEUE_PARTS_H
 #define ISLES_BINDING_QUEUE_PARTS_H
 
+#include "../core/status.h"
 #include "queues.h"
 
 /* Objects are new references; NULL, and -1, come with an exception. */
@@ -43,9 +44,18 @@ PyObject *isles__queue_get_many(struct isles_state *state, struct isles_queue *q
 
 /* ---- queue_wait.c ---- */
 
-/* Tries at once and then, if need be, waits: without the GIL, and again when a signal was handled
- * meanwhile.  ISLES_INTERRUPTED means that its handler raised. */
-int isles__queue_attempt(int (*attempt)(void *, int64_t), void *arg, int64_t deadline);
+/* Waits: without the GIL, and again when a signal was handled meanwhile.  ISLES_INTERRUPTED means
+ * that its handler raised. */
+int isles__queue_wait(int (*attempt)(void *, int64_t), void *arg, int64_t deadline);
+
+/* Tries at once and then, if need be, waits. */
+static inline int
+isles__queue_attempt(int (*attempt)(void *, int64_t), void *arg, int64_t deadline)
+{
+    int status = attempt(arg, ISLES_AT_ONCE);
+    bool waits = status == ISLES_TIMED_OUT && deadline != ISLES_AT_ONCE;
+    return waits ? isles__queue_wait(attempt, arg, deadline) : status;
+}
 
 /* Those of a list of queues that are ready by the deadline, in a list. */
 PyObject *isles__queues_ready(struct isles_state *state, PyObject *list, int64_t deadline);

@@ -6,12 +6,9 @@
 #include "signals.h"
 
 int
-isles__queue_attempt(int (*attempt)(void *, int64_t), void *arg, int64_t deadline)
+isles__queue_wait(int (*attempt)(void *, int64_t), void *arg, int64_t deadline)
 {
-    int status = attempt(arg, ISLES_AT_ONCE);
-    if (status != ISLES_TIMED_OUT || deadline == ISLES_AT_ONCE) {
-        return status;
-    }
+    int status;
     do {
         isles__signals_parked(true);
         Py_BEGIN_ALLOW_THREADS
