@@ -160,7 +160,8 @@ def test_out_of_file_handles(run, tmp_path):
             interp.call(bump)
         except isles.ExecutionFailed as error:
             print(error.excinfo.formatted)
-        held.clear()
+        while held:
+            held.pop().close()
         assert interp.call(bump) == 1
     """
     text = check(run(script, ISLES_CACHE_DIR=str(tmp_path / "copies")))
