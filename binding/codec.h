@@ -74,7 +74,4 @@ int isles__decode_args(struct isles_local *local, const struct isles_contents *c
                        struct isles_args *args);
 void isles__args_fini(struct isles_args *args);
 
-/* Whether PEP 734 calls the object shareable: 1, 0, or -1 with an exception. */
-int isles__is_shareable(const struct isles_state *state, PyObject *object);
-
 #endif

@@ -1,8 +1,8 @@
-#include "codec.h"
+#include "module_parts.h"
 
 /* Whether it is, for all but tuples. */
 static bool
-is_shareable(const struct isles_state *state, PyObject *object)
+is_leaf(const struct isles_state *state, PyObject *object)
 {
     return object == Py_None || PyLong_CheckExact(object) || PyUnicode_CheckExact(object)
            || PyBool_Check(object) || PyFloat_CheckExact(object) || PyBytes_CheckExact(object)
@@ -33,7 +33,7 @@ are_shareable(const struct isles_state *state, PyObject *to_do, PyObject *seen)
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
             PyObject *item = PyTuple_GET_ITEM(tuple, i);
             if (!PyTuple_CheckExact(item)) {
-                if (!is_shareable(state, item)) {
+                if (!is_leaf(state, item)) {
                     return 0;
                 }
             } else if (note_tuple(to_do, seen, item) < 0) {
@@ -44,11 +44,12 @@ are_shareable(const struct isles_state *state, PyObject *to_do, PyObject *seen)
     return 1;
 }
 
-int
-isles__is_shareable(const struct isles_state *state, PyObject *object)
+/* 1, 0, or -1 with an exception. */
+static int
+shareable(const struct isles_state *state, PyObject *object)
 {
     if (!PyTuple_CheckExact(object)) {
-        return is_shareable(state, object);
+        return is_leaf(state, object);
     }
     PyObject *to_do = PyList_New(0), *seen = PySet_New(NULL);
     int result = -1;
@@ -59,3 +60,22 @@ isles__is_shareable(const struct isles_state *state, PyObject *object)
     Py_XDECREF(seen);
     return result;
 }
+
+PyDoc_STRVAR(
+    is_shareable_doc,
+    "is_shareable(obj, /)\n--\n\n"
+    "Whether PEP 734 calls an object shareable: None, bool, int, float, str, bytes,\n"
+    "memoryview, Queue, SharedBuffer, and tuples of these.  All but the views, queues and\n"
+    "buffers arrive as copies.  Most other objects travel as well, as copies.");
+
+static PyObject *
+is_shareable(PyObject *module, PyObject *object)
+{
+    int result = shareable(isles__state_of_module(module), object);
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
+PyMethodDef isles__shareable_functions[] = {
+    {"is_shareable", is_shareable, METH_O, is_shareable_doc},
+    {NULL, NULL, 0, NULL},
+};
