@@ -2,7 +2,7 @@
 
 #include "../core/status.h"
 #include "arguments.h"
-#include "queue_parts.h"
+#include "queues_parts.h"
 
 typedef struct {
     PyObject_HEAD PyObject *weakrefs;

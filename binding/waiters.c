@@ -5,7 +5,7 @@
 #include "../core/notifier.h"
 #include "../core/status.h"
 #include "errors.h"
-#include "queue_parts.h"
+#include "queues_parts.h"
 
 typedef struct {
     PyObject_HEAD struct isles_notifier *notifier; /* a reference; NULL: closed */

@@ -2,7 +2,7 @@
 
 #include "../core/status.h"
 #include "errors.h"
-#include "queue_parts.h"
+#include "queues_parts.h"
 #include "signals.h"
 
 int

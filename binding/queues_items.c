@@ -1,6 +1,6 @@
 #include "../core/status.h"
 #include "codec.h"
-#include "queue_parts.h"
+#include "queues_parts.h"
 
 struct transfer {
     struct isles_queue *queue;

@@ -1,6 +1,6 @@
 #include "../core/status.h"
 #include "errors.h"
-#include "queue_parts.h"
+#include "queues_parts.h"
 
 PyObject *
 isles__queue_named(struct isles_state *state, const char *name)

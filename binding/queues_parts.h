@@ -1,18 +1,18 @@
 /* What the files of the queues share; waiters.c includes it as well.
  *
- * queues.c is the type and the functions about queues; queue_items.c takes objects into queues and
- * out of them; queue_wait.c waits; queue_names.c knows what isles.queues, the half in Python,
+ * queues.c is the type and the functions about queues; queues_items.c takes objects into queues and
+ * out of them; queues_wait.c waits; queues_names.c knows what isles.queues, the half in Python,
  * names.
  */
-#ifndef ISLES_BINDING_QUEUE_PARTS_H
-#define ISLES_BINDING_QUEUE_PARTS_H
+#ifndef ISLES_BINDING_QUEUES_PARTS_H
+#define ISLES_BINDING_QUEUES_PARTS_H
 
 #include "../core/status.h"
 #include "queues.h"
 
 /* Objects are new references; NULL, and -1, come with an exception. */
 
-/* ---- queue_items.c ---- */
+/* ---- queues_items.c ---- */
 
 /* A copy of an object, to be put. */
 struct isles_parcel *isles__queue_pack(const struct isles_state *state, PyObject *object,
@@ -42,7 +42,7 @@ PyObject *isles__queue_get_next(struct isles_state *state, struct isles_queue *q
 PyObject *isles__queue_get_many(struct isles_state *state, struct isles_queue *queue, size_t max,
                                 int64_t deadline);
 
-/* ---- queue_wait.c ---- */
+/* ---- queues_wait.c ---- */
 
 /* Waits: without the GIL, and again when a signal was handled meanwhile.  ISLES_INTERRUPTED means
  * that its handler raised. */
@@ -60,7 +60,7 @@ isles__queue_attempt(int (*attempt)(void *, int64_t), void *arg, int64_t deadlin
 /* Those of a list of queues that are ready by the deadline, in a list. */
 PyObject *isles__queues_ready(struct isles_state *state, PyObject *list, int64_t deadline);
 
-/* ---- queue_names.c ---- */
+/* ---- queues_names.c ---- */
 
 /* An attribute of isles.queues. */
 PyObject *isles__queue_named(struct isles_state *state, const char *name);
