@@ -1,4 +1,4 @@
-"""Pickles inside a message (binding/encode_pickles.c): imported with the first value that needs one."""
+"""Pickles inside a message (binding/encode_pickles.c): imported with the first that needs one."""
 
 from __future__ import annotations
 
