@@ -4,6 +4,7 @@
 
 #include "codec.h"
 #include "errors.h"
+#include "failures.h"
 #include "gate.h"
 #include "interrupts.h"
 #include "signals.h"

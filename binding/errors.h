@@ -1,4 +1,4 @@
-/* Statuses of core/ as exceptions, and failures that come from another interpreter. */
+/* The exception types, and the statuses of core/ as exceptions. */
 #ifndef ISLES_BINDING_ERRORS_H
 #define ISLES_BINDING_ERRORS_H
 
@@ -7,6 +7,9 @@
 /* Makes the exception types and adds them to the module.  0 or -1. */
 int isles__errors_init(PyObject *module, struct isles_state *state);
 
+/* Whether an exception is a RunFailedError, of whichever copy of the module. */
+bool isles__is_run_failed(PyObject *error);
+
 /* Sets the exception that a status stands for; `id` is the interpreter that it is about, or
  * negative.  Always returns NULL. */
 PyObject *isles__raise_status(const struct isles_state *state, int status, int64_t id);
@@ -14,30 +17,5 @@ PyObject *isles__raise_status(const struct isles_state *state, int status, int64
 /* Replaces the current exception with a NotShareableError about `object` that it caused; `where` is
  * the way to it, or NULL.  `state` may be NULL: then a TypeError stands for it. */
 void isles__raise_not_shareable(const struct isles_state *state, PyObject *object, PyObject *where);
-
-/* What describes an exception of another interpreter, in the order in which they
- * travel. */
-enum {
-    FAILURE_NAME,
-    FAILURE_QUALNAME,
-    FAILURE_MODULE,
-    FAILURE_MESSAGE,   /* str or None */
-    FAILURE_FORMATTED, /* "ValueError: x" */
-    FAILURE_DISPLAY,   /* the traceback, as the interpreter would print it */
-    FAILURE_CARRIED,   /* bytes: the exception itself (isles/_tasks.py); or None */
-    FAILURE_WHERE,     /* "3 (name)": see where_of() */
-    FAILURE_FIELDS,
-};
-
-/* Sets RunFailedError from such a tuple.  Always returns NULL. */
-PyObject *isles__raise_failure(const struct isles_state *state, PyObject *failure);
-
-/* str(error) as an exact str, whatever its __str__ does; NULL only without memory. */
-PyObject *isles__message_of(PyObject *error);
-
-/* Takes the current exception and describes it as such a tuple; NULL without memory, or if a
- * signal's handler raised meanwhile.  It runs in the interpreter that failed.  `carry`: with the
- * exception itself. */
-PyObject *isles__describe_failure(PyObject *sources, bool carry);
 
 #endif

@@ -1,7 +1,7 @@
 #include "../core/os.h"
 #include "../core/status.h"
 #include "codec.h"
-#include "errors.h"
+#include "failures.h"
 #include "gate.h"
 #include "stock_parts.h"
 
@@ -26,7 +26,7 @@ static struct isles_digest world; /* in which the ready ones were made */
 static struct shelf ready, ending;
 static int closing; /* of those in `ending`, and the one at hand: what users closed */
 static bool thread_started;
-static struct isles_message failure; /* what stopped it: empty, or a tuple as errors.h has it */
+static struct isles_message failure; /* what stopped it: empty, or a tuple as failures.h has it */
 static const char *failure_text;     /* or this */
 static enum { NO, UNTOLD, TOLD } failed;
 

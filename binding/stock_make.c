@@ -1,6 +1,7 @@
 #include "../core/status.h"
 #include "codec.h"
 #include "errors.h"
+#include "failures.h"
 #include "gate.h"
 #include "signals.h"
 #include "stock_parts.h"

@@ -57,7 +57,7 @@ struct isles_digest isles__plan_world(void);
 
 enum { ISLES_IMPORT_FAILED = 1 }; /* beside the statuses */
 
-/* 0 with a shelved interpreter; ISLES_IMPORT_FAILED with a description as errors.h has it in
+/* 0 with a shelved interpreter; ISLES_IMPORT_FAILED with a description as failures.h has it in
  * `error`, or a status with perhaps *why.  Any thread. */
 int isles__stock_make(const struct isles_plan *plan, struct isles_interp **out,
                       struct isles_message *error, const char **why);
