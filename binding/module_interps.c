@@ -2,7 +2,7 @@
 #include "errors.h"
 #include "gate.h"
 #include "ids.h"
-#include "interp.h"
+#include "create.h"
 #include "interrupts.h"
 #include "module_parts.h"
 #include "private.h"

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "codec.h"
-#include "interp.h"
+#include "create.h"
 #include "stock_parts.h"
 
 /* With one reference; NULL without memory. */
