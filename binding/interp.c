@@ -51,21 +51,13 @@ make_known(const struct isles_state *state, Interpreter *self)
     return object;
 }
 
-/* NULL with an exception if the module is gone. */
-static struct isles_state *
-state_of_type(PyTypeObject *type)
-{
-    PyObject *module = PyType_GetModuleByDef(type, &isles__module_def); /* borrowed */
-    return module ? isles__state_of_module(module) : NULL;
-}
-
 /* Takes what is left of a dead object out of `known`.  At an interpreter's end the collector may
  * have taken the module from the type, and what it kept from the module, before. */
 static void
 forget(PyTypeObject *type, int64_t id)
 {
     PyObject *error = PyErr_GetRaisedException();
-    const struct isles_state *state = state_of_type(type);
+    const struct isles_state *state = isles__state_of_subclass(type);
     PyObject *key = state && state->known ? PyLong_FromLongLong(id) : NULL;
     PyObject *reference = key ? PyDict_GetItemWithError(state->known, key) : NULL;
     PyObject *object = NULL;
@@ -113,7 +105,7 @@ static PyObject *
 interp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", NULL};
-    struct isles_state *state = state_of_type(type);
+    struct isles_state *state = isles__state_of_subclass(type);
     struct isles_interp *interp;
     PyObject *object;
     int64_t id;
@@ -135,7 +127,7 @@ interp_create(PyObject *type, PyObject *args, PyObject *kwargs)
     static char *names[] = {"isolated", "extensions", NULL};
     int isolated;
     PyObject *rules;
-    struct isles_state *state = state_of_type((PyTypeObject *)type);
+    struct isles_state *state = isles__state_of_subclass((PyTypeObject *)type);
     if (state == NULL
         || !PyArg_ParseTupleAndKeywords(args, kwargs, "$pO:_create", names, &isolated, &rules)) {
         return NULL;
@@ -362,7 +354,7 @@ interp_set_name(PyObject *object, PyObject *value, void *Py_UNUSED(closure))
                         "the name of an interpreter may not be empty or contain null characters");
         return -1;
     }
-    const struct isles_state *state = state_of_type(Py_TYPE(object));
+    const struct isles_state *state = isles__state_of_subclass(Py_TYPE(object));
     if (state == NULL || known(self, state) == NULL) {
         return -1;
     }

@@ -23,6 +23,13 @@ isles__state_of(PyTypeObject *defining_class)
     return PyType_GetModuleState(defining_class);
 }
 
+struct isles_state *
+isles__state_of_subclass(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &isles__module_def); /* borrowed */
+    return module ? isles__state_of_module(module) : NULL;
+}
+
 static int
 refuse_unsupported(void)
 {

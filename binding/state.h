@@ -43,6 +43,10 @@ extern PyModuleDef isles__module_def;
 /* The state of the module that defines a method's class. */
 struct isles_state *isles__state_of(PyTypeObject *defining_class);
 
+/* The same for a class that may derive from one of the module's; NULL with an exception if the
+ * module is gone. */
+struct isles_state *isles__state_of_subclass(PyTypeObject *type);
+
 /* The state of a module object. */
 struct isles_state *isles__state_of_module(PyObject *module);
 

@@ -1,23 +1,14 @@
-#include "views.h"
-
 #include "../core/status.h"
 #include "errors.h"
 #include "lending.h"
-
-typedef struct {
-    PyObject_HEAD struct isles_block *block; /* a reference; NULL if the memory came home */
-    Py_buffer home;                          /* then this keeps it; otherwise obj is NULL */
-    unsigned char *start;
-    Py_ssize_t size; /* bytes of all elements */
-    struct isles_layout layout;
-} View;
+#include "views_parts.h"
 
 /* ---- the buffer protocol ---- */
 
-static int
-view_getbuffer(PyObject *object, Py_buffer *buffer, int flags)
+int
+isles__view_getbuffer(PyObject *object, Py_buffer *buffer, int flags)
 {
-    View *self = (View *)object;
+    struct isles_view *self = (struct isles_view *)object;
     struct isles_layout *layout = &self->layout;
     *buffer = (Py_buffer){
         .buf = self->start,
@@ -62,19 +53,19 @@ view_getbuffer(PyObject *object, Py_buffer *buffer, int flags)
     return 0;
 }
 
-static int
-view_traverse(PyObject *object, visitproc visit, void *arg)
+int
+isles__view_traverse(PyObject *object, visitproc visit, void *arg)
 {
     /* No clear: memoryviews may still read.  The object that a ring goes through has one. */
-    Py_VISIT(((View *)object)->home.obj);
+    Py_VISIT(((struct isles_view *)object)->home.obj);
     Py_VISIT(Py_TYPE(object));
     return 0;
 }
 
-static void
-view_dealloc(PyObject *object)
+void
+isles__view_dealloc(PyObject *object)
 {
-    View *self = (View *)object;
+    struct isles_view *self = (struct isles_view *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     PyBuffer_Release(&self->home);
@@ -121,7 +112,7 @@ measure(const struct isles_block *block, const struct isles_layout *layout)
 /* At home the view keeps the object itself, not what was lent: or an interpreter could never end
  * that holds memory of its own.  0; -1 if the object gives other memory by now. */
 static int
-come_home(View *self, const struct isles_block *block, PyObject *owned)
+come_home(struct isles_view *self, const struct isles_block *block, PyObject *owned)
 {
     if (PyObject_GetBuffer(owned, &self->home, PyBUF_FULL_RO) < 0) {
         PyErr_Clear();
@@ -153,16 +144,16 @@ keep_layout(struct isles_layout *to, const struct isles_layout *from)
     return 0;
 }
 
-static View *
-new_view(PyTypeObject *type, struct isles_block *block, const struct isles_interp *here,
-         const struct isles_layout *layout)
+struct isles_view *
+isles__view_make(PyTypeObject *type, struct isles_block *block, const struct isles_interp *here,
+                 const struct isles_layout *layout)
 {
     Py_ssize_t size = measure(block, layout);
     if (size < 0) {
         PyErr_SetString(PyExc_ValueError, isles_status_text(ISLES_MALFORMED));
         return NULL;
     }
-    View *self = (View *)type->tp_alloc(type, 0);
+    struct isles_view *self = (struct isles_view *)type->tp_alloc(type, 0);
     if (self == NULL || keep_layout(&self->layout, layout) < 0) {
         Py_XDECREF(self);
         return NULL;
@@ -182,191 +173,51 @@ PyObject *
 isles__view_new(const struct isles_state *state, struct isles_block *block,
                 const struct isles_layout *layout)
 {
-    View *view = new_view(state->view_type, block, state->here, layout);
+    struct isles_view *view = isles__view_make(state->view_type, block, state->here, layout);
     PyObject *memory = view ? PyMemoryView_FromObject((PyObject *)view) : NULL;
     Py_XDECREF(view);
     return memory;
 }
 
-PyObject *
-isles__shared_new(const struct isles_state *state, struct isles_block *block)
-{
-    Py_ssize_t size = (Py_ssize_t)block->size, stride = 1;
-    struct isles_layout layout = {
-        .itemsize = 1, .ndim = 1, .format = "B", .shape = &size, .strides = &stride};
-    return (PyObject *)new_view(state->shared_type, block, state->here, &layout);
-}
-
 bool
 isles__is_view(PyObject *object)
 {
-    return Py_TYPE(object)->tp_dealloc == view_dealloc;
+    return Py_TYPE(object)->tp_dealloc == isles__view_dealloc;
 }
 
 struct isles_block *
 isles__view_block(PyObject *object)
 {
-    return isles__is_view(object) ? ((View *)object)->block : NULL;
+    return isles__is_view(object) ? ((struct isles_view *)object)->block : NULL;
 }
 
 PyObject *
 isles__view_home(PyObject *object)
 {
-    return isles__is_view(object) ? ((View *)object)->home.obj : NULL;
+    return isles__is_view(object) ? ((struct isles_view *)object)->home.obj : NULL;
 }
 
-/* ---- View ---- */
+/* ---- the type ---- */
 
 static PyType_Slot view_slots[] = {
     {Py_tp_doc, "Memory of another interpreter's object, or of a block."},
-    {Py_tp_dealloc, view_dealloc},
-    {Py_tp_traverse, view_traverse},
-    {Py_bf_getbuffer, view_getbuffer},
+    {Py_tp_dealloc, isles__view_dealloc},
+    {Py_tp_traverse, isles__view_traverse},
+    {Py_bf_getbuffer, isles__view_getbuffer},
     {0, NULL},
 };
 
 static PyType_Spec view_spec = {
     .name = "isles._interpreters.View",
-    .basicsize = sizeof(View),
+    .basicsize = sizeof(struct isles_view),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
              | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = view_slots,
-};
-
-/* ---- SharedBuffer ---- */
-
-static struct isles_state *
-state_of_type(PyTypeObject *type)
-{
-    PyObject *module = PyType_GetModuleByDef(type, &isles__module_def); /* borrowed */
-    return module ? isles__state_of_module(module) : NULL;
-}
-
-static PyObject *
-shared_from_block(const struct isles_state *state, struct isles_block *block)
-{
-    if (block == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *object = isles__shared_new(state, block);
-    isles_shared_unref(&block->shared);
-    return object;
-}
-
-static PyObject *
-shared_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"nbytes", NULL};
-    const struct isles_state *state = state_of_type(type);
-    Py_ssize_t size;
-    if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "n:SharedBuffer", names, &size)) {
-        return NULL;
-    }
-    if (size < 0) {
-        return PyErr_Format(PyExc_ValueError, "nbytes must not be negative, this is %zd", size);
-    }
-    return shared_from_block(state, isles_block_new((size_t)size));
-}
-
-/* What an unpickler gives: a view of the same memory, or bytes. */
-static PyObject *
-shared_from(PyObject *type, PyObject *source)
-{
-    const struct isles_state *state = state_of_type((PyTypeObject *)type);
-    Py_buffer buffer;
-    if (state == NULL || PyObject_GetBuffer(source, &buffer, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    PyObject *base = PyMemoryView_Check(source) ? PyMemoryView_GET_BASE(source) : source;
-    struct isles_block *block = base ? isles__view_block(base) : NULL;
-    if (block != NULL && block->owner == NULL && block->size == (size_t)buffer.len) {
-        isles_shared_ref(&block->shared);
-    } else {
-        block = isles_block_new((size_t)buffer.len);
-        if (block != NULL) {
-            memcpy(block->start, buffer.buf, (size_t)buffer.len);
-        }
-    }
-    PyBuffer_Release(&buffer);
-    return shared_from_block(state, block);
-}
-
-static PyObject *
-shared_reduce(PyObject *self, PyObject *protocol)
-{
-    long number = PyLong_AsLong(protocol);
-    PyObject *make = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "_from");
-    if (make == NULL || (number == -1 && PyErr_Occurred())) {
-        Py_XDECREF(make);
-        return NULL;
-    }
-    PyObject *content = number >= 5 ? PyPickleBuffer_FromObject(self) : PyBytes_FromObject(self);
-    return Py_BuildValue("N(N)", make, content);
-}
-
-static Py_ssize_t
-shared_length(PyObject *self)
-{
-    return ((View *)self)->size;
-}
-
-static PyObject *
-shared_repr(PyObject *self)
-{
-    return PyUnicode_FromFormat("SharedBuffer(%zd)", ((View *)self)->size);
-}
-
-static PyObject *
-shared_nbytes(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSsize_t(((View *)self)->size);
-}
-
-PyDoc_STRVAR(
-    shared_doc,
-    "SharedBuffer(nbytes)\n--\n\n"
-    "Memory that belongs to no interpreter: nbytes bytes, zero at first.\n\n"
-    "It exports a writable buffer (memoryview(b), numpy.frombuffer(b)), never changes its\n"
-    "size, and travels through calls, results and queues without being copied: what\n"
-    "arrives is a SharedBuffer over the same memory.  It is freed when the last one and\n"
-    "the last view of it are gone, in whichever interpreter.  Nothing keeps two threads\n"
-    "from writing at once: use a queue to say whose turn it is.\n\n"
-    "Raises ValueError for a negative size, MemoryError.  From any thread.");
-
-static PyMethodDef shared_methods[] = {
-    {"_from", shared_from, METH_O | METH_CLASS, NULL},
-    {"__reduce_ex__", shared_reduce, METH_O, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef shared_getset[] = {
-    {"nbytes", shared_nbytes, NULL, "The size in bytes.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot shared_slots[] = {
-    {Py_tp_doc, (void *)shared_doc},   {Py_tp_new, shared_new},
-    {Py_tp_dealloc, view_dealloc},     {Py_tp_traverse, view_traverse},
-    {Py_tp_repr, shared_repr},         {Py_tp_methods, shared_methods},
-    {Py_tp_getset, shared_getset},     {Py_sq_length, shared_length},
-    {Py_bf_getbuffer, view_getbuffer}, {0, NULL},
-};
-
-static PyType_Spec shared_spec = {
-    .name = "isles.SharedBuffer",
-    .basicsize = sizeof(View),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = shared_slots,
 };
 
 int
 isles__views_init(PyObject *module, struct isles_state *state)
 {
     state->view_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &view_spec, NULL);
-    state->shared_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &shared_spec, NULL);
-    if (state->view_type == NULL || state->shared_type == NULL) {
-        return -1;
-    }
-    return PyModule_AddType(module, state->shared_type);
+    return state->view_type == NULL ? -1 : isles__shared_init(module, state);
 }
