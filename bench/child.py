@@ -5,6 +5,9 @@ cycles SIDE COUNT    resident KiB before and after COUNT create-use-close cycles
 imports SIDE PACKAGE what bare_import.py says: in a new process ("main"), or in the first and the
                      fourth interpreter
 pool KIND WORKERS    KiB that an executor with so many workers adds, its processes included
+alive KIND MOST      the ns and KiB that 1, 2, 4 ... MOST interpreters or processes cost
+messages ROUNDS, queued ROUNDS, field ROUNDS
+                     what growth_rows.py and field_rows.py take in a new process
 burn N               waits for lines on standard input, answers each with the ns of work.burn(N)
 """
 
@@ -14,15 +17,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bare_import
 import work
 from bare_import import resident
-from sides import HERE, Side, side
+from sides import HERE, Interp, Side, side
 
 THREADS = 4
 WARM_UP = 40
+CALLS_NS = 20_000_000
 
 # The same on both sides, whatever their call() does.
 USE = "import work; work.nothing()"
@@ -113,6 +119,54 @@ def pool(kind: str, workers: int) -> dict[str, float]:
         return {"pool": proportional() - before}
 
 
+def alive(kind: str, most: int) -> dict[str, dict[int, float]]:
+    """Per interpreter; "KIND, from a stock" takes them from a full one."""
+    create, stocked = side(kind).create, kind.endswith("from a stock")
+    taken: dict[str, dict[int, float]] = {"create": {}, "call": {}, "kib": {}}
+    interps: list[Interp] = []
+    first = create()  # the imports
+    first.call(work.nothing)
+    first.close()
+    before = proportional()
+    count = 1
+    while count <= most:
+        missing = count - len(interps)
+        if stocked:
+            stock(missing)
+        start = time.perf_counter_ns()
+        interps += [create() for _ in range(missing)]
+        taken["create"][count] = (time.perf_counter_ns() - start) / missing
+        if stocked:
+            stock(0)
+        taken["call"][count] = calls_in_turn(interps)
+        gc.collect()
+        taken["kib"][count] = (proportional() - before) / count
+        count *= 2
+    for interp in interps:
+        interp.close()
+    return taken
+
+
+def stock(count: int) -> None:
+    import isles
+
+    if isles.warm(count, wait=60) < count:
+        raise SystemExit("the stock is not full")
+
+
+def calls_in_turn(interps: list[Interp]) -> float:
+    """The ns of a call, once each has had one."""
+    for interp in interps:
+        interp.call(work.nothing)
+    calls, start = 0, time.perf_counter_ns()
+    while (taken := time.perf_counter_ns() - start) < CALLS_NS:
+        for _ in range(max(1, 64 // len(interps))):
+            for interp in interps:
+                interp.call(work.nothing)
+                calls += 1
+    return taken / calls
+
+
 def burn(n: int) -> None:
     for _ in sys.stdin:
         start = time.perf_counter_ns()
@@ -120,19 +174,33 @@ def burn(n: int) -> None:
         print(time.perf_counter_ns() - start, flush=True)
 
 
+def from_rows(what: str, rounds: int) -> Any:
+    import field_rows
+    import growth_rows
+
+    take = {
+        "messages": growth_rows.take_messages,
+        "queued": growth_rows.take_queued,
+        "field": field_rows.take_field,
+    }
+    return take[what](rounds)
+
+
 def main() -> None:
     what, *args = sys.argv[1:]
+    measure: dict[str, Callable[..., Any]] = {
+        "memory": lambda name, count: memory(side(name), int(count)),
+        "cycles": lambda name, count: cycles(side(name), int(count)),
+        "imports": imports,
+        "pool": lambda kind, workers: pool(kind, int(workers)),
+        "alive": lambda kind, most: alive(kind, int(most)),
+    }
     if what == "burn":
         burn(int(args[0]))
-        return
-    if what == "imports":
-        print(json.dumps(imports(*args)))
-        return
-    if what == "pool":
-        print(json.dumps(pool(args[0], int(args[1]))))
-        return
-    measure = {"memory": memory, "cycles": cycles}[what]
-    print(json.dumps(measure(side(args[0]), int(args[1]))))
+    elif what in measure:
+        print(json.dumps(measure[what](*args)))
+    else:
+        print(json.dumps(from_rows(what, int(args[0]))))
 
 
 if __name__ == "__main__":

@@ -85,12 +85,14 @@ def start_up(plan: Plan) -> Iterator[Row]:
 
 
 class Tasks:
-    """Samples the ns of a task, from submit() to its result, of many."""
+    """Samples the ns of a task, from submit() to its result, of so many; by default of as many
+    as go into a second."""
 
-    def __init__(self, executor: Executor):
+    def __init__(self, executor: Executor, count: int | None = None):
         self._submit = executor.submit
-        self._count = 100
-        self._count = max(100, min(TASKS, int(SLOW_NS / self())))
+        self._count = count or 100
+        if count is None:
+            self._count = max(100, min(TASKS, int(SLOW_NS / self())))
 
     def __call__(self) -> float:
         submit = self._submit

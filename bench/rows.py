@@ -105,7 +105,8 @@ class Sample:
 
 @dataclass
 class Row:
-    """isles and another, by default the standard library."""
+    """isles and another, by default the standard library; `at`: how many or how large, in rows of
+    growth."""
 
     name: str
     unit: str
@@ -114,6 +115,7 @@ class Row:
     ratio: float | None = None
     detail: str = ""
     beside: str = "stdlib"
+    at: int | None = None
     notes: list[str] = field(default_factory=list)
     failed: bool = False
 
@@ -133,6 +135,19 @@ class Row:
     def reached(self) -> bool | None:
         return self.target.judge(self) if self.target else None
 
+    @property
+    def worse(self) -> float | None:
+        """How many times slower or larger isles is; None if it isn't."""
+        more_is_better = self.unit in ("x", "/s")
+        factor = over(*((self.other, self.isles) if more_is_better else (self.isles, self.other)))
+        return factor if factor is not None and factor > 1 else None
+
+    @property
+    def within_spread(self) -> bool:
+        """Whether the two can't be told apart by what was measured."""
+        one, other = self.isles, self.other
+        return bool(one and other and one.p10 <= other.p90 and other.p10 <= one.p90)
+
     def take(self, side: str, sample: Sample) -> None:
         if side == "isles":
             self.isles = sample
@@ -141,7 +156,13 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         target = str(self.target) if self.target else None
-        return asdict(self) | {"title": self.title, "target": target, "reached": self.reached}
+        return asdict(self) | {
+            "title": self.title,
+            "target": target,
+            "reached": self.reached,
+            "worse": self.worse,
+            "within_spread": self.within_spread,
+        }
 
 
 @dataclass
@@ -453,7 +474,7 @@ def in_child(*args: object) -> dict[str, Any]:
         raise ChildFailed(f"crashed ({signal.Signals(-child.returncode).name})")
     if child.returncode:
         raise ChildFailed("failed: " + (err.strip().splitlines() or ["no message"])[-1])
-    answer: dict[str, Any] = json.loads(out)
+    answer: dict[str, Any] = json.loads(out.partition("\n")[0])  # packages print at exit, too
     return answer
 
 

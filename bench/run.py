@@ -1,8 +1,14 @@
-"""Measures isles beside the standard library: `make bench`, or `python bench/run.py`.
+"""Measures isles beside what people would use instead: `make bench`, or `python bench/run.py`.
 
 Prints a table and writes JSON. It is a report: the exit code is 0 whatever it finds.
+`make bench-full` also measures how cost grows, and keeps its figures in bench/results/, one file
+for each version of isles and Python.
 Ratios: how many times faster isles is; isles / the other, where the target is at most so much, and
 for memory; the speed-up itself, for two interpreters against one.
+
+Not by pyperf: it runs one benchmark after the other, each in processes of its own.  Here the sides
+take turns every few milliseconds, in one process where they can, so that what else the machine
+does meets them alike.
 """
 
 import argparse
@@ -17,6 +23,8 @@ from typing import Any
 
 import aio_rows
 import extension_rows
+import field_rows
+import growth_rows
 import pool_rows
 import queue_rows
 import rows
@@ -24,8 +32,14 @@ from rows import Plan, Row, Sample
 from sides import HERE, isles_side, stdlib_side
 
 GROUPS = (
-    rows.GROUPS | queue_rows.GROUPS | extension_rows.GROUPS | pool_rows.GROUPS | aio_rows.GROUPS
+    rows.GROUPS
+    | queue_rows.GROUPS
+    | extension_rows.GROUPS
+    | pool_rows.GROUPS
+    | aio_rows.GROUPS
+    | field_rows.GROUPS
 )
+FULL = GROUPS | growth_rows.GROUPS
 WIDTHS = (39, 20, 23, 23, 8, 8, 8)
 STEPS: dict[str, list[tuple[float, str]]] = {
     "ns": [(1e6, "ms"), (1e3, "µs"), (1, "ns")],
@@ -115,7 +129,7 @@ def measure(plan: Plan, groups: list[str]) -> list[Row]:
     measured: list[Row] = []
     for name in groups:
         try:
-            for row in GROUPS[name](plan):
+            for row in FULL[name](plan):
                 measured.append(row)
                 print(shown(row), flush=True)
         except Exception as error:
@@ -129,13 +143,44 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument(
-        "--only", action="append", choices=GROUPS, metavar="NAME", help=f"of {', '.join(GROUPS)}"
+        "--only", action="append", choices=FULL, metavar="NAME", help=f"of {', '.join(FULL)}"
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="all of them; by default those of growth are left out"
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first look")
     parser.add_argument(
         "--cycles", action="store_true", help="all 2,000 create-use-close cycles, however long"
     )
     return parser.parse_args()
+
+
+def print_missed(measured: list[Row], all_groups: bool) -> None:
+    found = {
+        "targets missed": [row.title for row in measured if row.reached is False],
+        "failed": [row.title for row in measured if row.failed],
+    }
+    if all_groups:
+        titles = {row.title for row in measured}
+        found["targets without a row"] = [name for name in rows.TARGETS if name not in titles]
+    for what, names in found.items():
+        print(f"{what}: {'; '.join(names) or 'none'}")
+
+
+def print_worse(measured: list[Row]) -> None:
+    """Rows of growth as one."""
+    worse: dict[str, list[Row]] = {}
+    for row in measured:
+        if row.worse:
+            worse.setdefault(row.title, []).append(row)
+    print("\nwhere isles is slower, larger or less (~: no more than what is measured varies)")
+    for same in worse.values():
+        factors = sorted(row.worse or 0 for row in same)
+        most = f"-{short(factors[-1])}" if len(same) > 1 else ""
+        details = ", ".join(row.detail.strip(" ()") for row in same if row.at is not None)
+        name = same[0].name + (f" ({details})" if details else same[0].detail)
+        about = "~" if all(row.within_spread for row in same) else ""
+        print(f"{about}{short(factors[0])}{most}x".rjust(13), f" {name} against {same[0].beside}")
 
 
 def main() -> None:
@@ -145,16 +190,15 @@ def main() -> None:
     plan = Plan(stdlib_side(), isles_side(), args.quick, args.cycles)
     facts = machine(plan)
     print_head(facts)
-    measured = measure(plan, args.only or list(GROUPS))
+    measured = measure(plan, args.only or list(FULL if args.full else GROUPS))
     facts["load_after"] = load()
-    name = f"{facts['isles'] or 'none'}-{facts['python']}.json"
-    path = args.json or HERE / "results" / name
+    print_worse(measured)
+    print(f"\nload {facts['load_after']}")
+    print_missed(measured, not args.only)
+    path = args.json or HERE / "results" / f"{facts['isles'] or 'none'}-{facts['python']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     figures = {"machine": facts, "rows": [row.as_json() for row in measured]}
     path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    missed = ", ".join(row.title for row in measured if row.reached is False) or "none"
-    failed = ", ".join(row.title for row in measured if row.failed) or "none"
-    print(f"\nload {facts['load_after']}\ntargets missed: {missed}\nfailed: {failed}")
     print(f"figures in {path}")
 
 

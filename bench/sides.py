@@ -1,9 +1,13 @@
-"""The two sides of every comparison, with one set of names for both."""
+"""The two sides of every comparison, and processes, with one set of names for all."""
 
+import multiprocessing
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+import work
 
 HERE = Path(__file__).resolve().parent
 
@@ -81,8 +85,34 @@ class Low:
         self._module.destroy(self._id)
 
 
+class Process:
+    """A process that answers calls."""
+
+    def __init__(self, method: str) -> None:
+        context: Any = multiprocessing.get_context(method)
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(target=work.answer, args=(there,))
+        self._process.start()
+        there.close()
+        self.call(work.nothing)  # it is there only now
+
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        self._pipe.send((function, args))
+        return self._pipe.recv()
+
+    def exec(self, source: str, /) -> None:
+        self.call(exec, source)
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join()
+
+
 def side(name: str) -> Side:
-    found = isles_side() if name == "isles" else stdlib_side()
+    what, _, method = name.partition(", ")
+    if what == "processes":
+        return Side(name, "multiprocessing", partial(Process, method), None)
+    found = isles_side() if what == "isles" else stdlib_side()
     if found is None:
         raise SystemExit("isles is not installed")
     return found

@@ -53,6 +53,12 @@ def echo_pipe(pipe: Any) -> None:
         pipe.send(item)
 
 
+def answer(pipe: Any) -> None:
+    while (order := pipe.recv()) is not None:
+        function, args = order
+        pipe.send(function(*args))
+
+
 def burn(n: int) -> int:
     """CPU-bound pure Python: integers, a dict, a list and strings."""
     seen: dict[int, int] = {}
