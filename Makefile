@@ -34,7 +34,8 @@ help:
 	@echo "make asan     run the tests under AddressSanitizer and UBSan (ARGS='-k gate')"
 	@echo "make tsan     run core's tests under ThreadSanitizer"
 	@echo "make fuzz     feed the decoders arbitrary bytes for a minute (TIME=600: seconds; needs clang)"
-	@echo "make bench    compare isles with the standard library, threads and processes (make chart: draw it)"
+	@echo "make bench    compare isles with the standard library, threads and processes"
+	@echo "make bench-full  also measure how cost grows, keep the figures and draw them (make chart: only draw)"
 	@echo "make lint     check style, types and the layers (make format: mend the style)"
 	@echo "make docs     build the documentation into build/docs"
 	@echo "make clean    remove build/"
@@ -45,10 +46,16 @@ run: $(OUT)/installed
 test: test-core test-python
 
 bench: $(OUT)/installed $(OUT)/bench-tools
-	$(python) bench/run.py $(ARGS)
+	$(python) bench/run.py --json $(OUT)/bench.json $(ARGS)
+
+# Its figures are kept: bench/results/.
+bench-full: $(OUT)/installed $(OUT)/bench-tools
+	$(python) bench/run.py --full $(ARGS)
+	$(MAKE) chart
 
 chart: $(OUT)/bench-tools
-	$(python) bench/chart.py bench/results/*-3.15.*.json docs/executors.svg
+	$(python) bench/chart.py
+	$(python) bench/page.py
 
 # --- build ---
 
@@ -217,6 +224,6 @@ $(OUT)/%-tools: $(OUT)/tools
 clean:
 	rm -rf build
 
-.PHONY: help run test bench need-python test-python test-core tsan asan asan-core asan-python fuzz \
+.PHONY: help run test bench bench-full need-python test-python test-core tsan asan asan-core asan-python fuzz \
         fuzz-seeds matrix conformance test-conformance numpy-suite test-numpy compatibility check-packages \
         chart lint format docs clean

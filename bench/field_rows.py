@@ -62,9 +62,7 @@ def distributed_pool() -> Iterator[Run]:
 
     warnings.filterwarnings("ignore", "Sending large graph")
     with (
-        LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
+        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
         yield lambda tasks: client.gather(

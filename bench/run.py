@@ -28,8 +28,9 @@ import growth_rows
 import pool_rows
 import queue_rows
 import rows
+from figures import RESULTS, losses, scaled, short
 from rows import Plan, Row, Sample
-from sides import HERE, isles_side, stdlib_side
+from sides import isles_side, stdlib_side
 
 GROUPS = (
     rows.GROUPS
@@ -41,22 +42,7 @@ GROUPS = (
 )
 FULL = GROUPS | growth_rows.GROUPS
 WIDTHS = (39, 20, 23, 23, 8, 8, 8)
-STEPS: dict[str, list[tuple[float, str]]] = {
-    "ns": [(1e6, "ms"), (1e3, "µs"), (1, "ns")],
-    "KiB": [(1024, "MiB"), (1, "KiB")],
-    "/s": [(1e6, "M/s"), (1e3, "k/s"), (1, "/s")],
-}
 HEADS = ("", "beside", "which takes", "isles", "ratio", "target", "reached")
-
-
-def scaled(unit: str, value: float) -> tuple[float, str]:
-    """The divisor and the unit that suit the value."""
-    steps = STEPS.get(unit, [(1, unit)])
-    return next((step for step in steps if abs(value) >= step[0]), steps[-1])
-
-
-def short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def cell(sample: Sample | None, unit: str) -> str:
@@ -167,20 +153,10 @@ def print_missed(measured: list[Row], all_groups: bool) -> None:
         print(f"{what}: {'; '.join(names) or 'none'}")
 
 
-def print_worse(measured: list[Row]) -> None:
-    """Rows of growth as one."""
-    worse: dict[str, list[Row]] = {}
-    for row in measured:
-        if row.worse:
-            worse.setdefault(row.title, []).append(row)
+def print_losses(measured: list[Row]) -> None:
     print("\nwhere isles is slower, larger or less (~: no more than what is measured varies)")
-    for same in worse.values():
-        factors = sorted(row.worse or 0 for row in same)
-        most = f"-{short(factors[-1])}" if len(same) > 1 else ""
-        details = ", ".join(row.detail.strip(" ()") for row in same if row.at is not None)
-        name = same[0].name + (f" ({details})" if details else same[0].detail)
-        about = "~" if all(row.within_spread for row in same) else ""
-        print(f"{about}{short(factors[0])}{most}x".rjust(13), f" {name} against {same[0].beside}")
+    for how_much, at_what in losses([row.as_json() for row in measured]):
+        print(how_much.rjust(24), at_what, sep="  ")
 
 
 def main() -> None:
@@ -192,10 +168,10 @@ def main() -> None:
     print_head(facts)
     measured = measure(plan, args.only or list(FULL if args.full else GROUPS))
     facts["load_after"] = load()
-    print_worse(measured)
+    print_losses(measured)
     print(f"\nload {facts['load_after']}")
     print_missed(measured, not args.only)
-    path = args.json or HERE / "results" / f"{facts['isles'] or 'none'}-{facts['python']}.json"
+    path = args.json or RESULTS / f"{facts['isles'] or 'none'}-{facts['python']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     figures = {"machine": facts, "rows": [row.as_json() for row in measured]}
     path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
