@@ -1,6 +1,7 @@
 """Draws what run.py measured of executors and of growth: `make chart`."""
 
 import argparse
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from figures import amount, newest, read
 mpl.use("svg")
 
 from matplotlib import pyplot
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -44,7 +45,7 @@ def medians(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
     """The median of each kind of executor, in the order of KINDS."""
     found = {}
     for row in rows:
-        if row["name"] == name and row["isles"] and row["other"]:
+        if row["name"] == name and row["beside"] in KINDS and row["isles"] and row["other"]:
             found["isles"] = row["isles"]["median"]
             found[row["beside"]] = row["other"]["median"]
     return {kind: found[kind] for kind in KINDS if kind in found}
@@ -114,7 +115,13 @@ def draw_lines(axes: Any, found: dict[str, dict[int, float]], panel: tuple[str, 
             width = 2 if kind.startswith("isles") else 1.2
             axes.plot(at, values, style, color=colour, label=label, linewidth=width, marker=".")
     axes.set_xscale("log", base=2 if what == "interpreters" else 10)
-    axes.set_yscale("log")
+    if unit == "ns":
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.set_ylim(10 ** floor(log10(low)), 10 ** ceil(log10(high)))
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MultipleLocator(1024))
     axes.set_title(title, fontsize=9)
     axes.set_xlabel(what, fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
@@ -130,7 +137,7 @@ def draw_lines(axes: Any, found: dict[str, dict[int, float]], panel: tuple[str, 
 def count(value: float) -> str:
     for of, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= of:
-            return f"{value / of:g} {unit}"
+            return f"{value / of:g}{unit}"
     return f"{value:g}"
 
 

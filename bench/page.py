@@ -12,9 +12,10 @@ TEMPLATE = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"
 BETTER = {"ns": "faster", "KiB": "smaller"}
 
 
-def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], lines: Iterable[Iterable[str]], names: int = 1) -> str:
+    """The first columns are names, the others figures."""
     cells = [list(head), *map(list, lines)]
-    cells.insert(1, ["---"] + ["--:"] * (len(cells[0]) - 1))
+    cells.insert(1, ["---"] * names + ["--:"] * (len(cells[0]) - names))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
@@ -32,6 +33,8 @@ def compared(row: Figures) -> str:
     if row["worse"]:
         return f"**{short(row['worse'])}x {WORSE.get(row['unit'], 'less')}**"
     factor = max(one, other) / min(one, other)
+    if factor < 1.01:
+        return "as good"
     return f"{short(factor)}x {BETTER.get(row['unit'], 'more')}"
 
 
@@ -52,6 +55,7 @@ def targets(rows: list[Figures]) -> str:
             )
             for row in judged
         ),
+        names=2,
     )
 
 
@@ -69,6 +73,7 @@ def everything(rows: list[Figures]) -> str:
             for row in rows
             if row["isles"] or row["other"]
         ),
+        names=2,
     )
 
 
@@ -94,9 +99,10 @@ def page(figures: Figures) -> str:
     rows, machine = figures["rows"], figures["machine"]
     single = [row for row in rows if row["at"] is None]
     on = f"CPython {machine['python']}, {machine['cpus']} CPUs, {machine['platform']}"
+    provisional = " Provisional: of a quick run." if machine["quick"] else ""
     lost = [f"- {how_much}: {at_what}" for how_much, at_what in losses(rows)]
     return TEMPLATE.substitute(
-        made=f"These are of {machine['when'][:10]}: isles {machine['isles']}, {on}.",
+        made=f"These are of {machine['when'][:10]}: isles {machine['isles']}, {on}.{provisional}",
         targets=targets(single),
         losses="\n".join(lost),
         growth="\n\n".join(growth([row for row in rows if row["at"] is not None])),

@@ -137,10 +137,10 @@ class Row:
 
     @property
     def worse(self) -> float | None:
-        """How many times slower or larger isles is; None if it isn't."""
+        """How many times slower or larger isles is; None if it isn't, or by less than 1 %."""
         more_is_better = self.unit in ("x", "/s")
         factor = over(*((self.other, self.isles) if more_is_better else (self.isles, self.other)))
-        return factor if factor is not None and factor > 1 else None
+        return factor if factor is not None and factor >= 1.01 else None
 
     @property
     def within_spread(self) -> bool:

@@ -81,13 +81,18 @@ def isles_version() -> str:
         return "unknown"
 
 
+def system() -> str:
+    kernel = platform.release().partition("-")[0]
+    return f"{platform.system()} {kernel}, {platform.machine()}, {' '.join(platform.libc_ver())}"
+
+
 def machine(plan: Plan) -> dict[str, Any]:
     return {
         "isles": isles_version() if plan.isles else None,
         "stdlib": plan.stdlib.what,
         "python": platform.python_version(),
         "build": " ".join(sys.version.split()),
-        "platform": platform.platform(),
+        "platform": system(),
         "cpus": os.cpu_count(),
         "cpus_usable": os.process_cpu_count(),
         "load_before": load(),

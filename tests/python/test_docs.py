@@ -22,7 +22,6 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2]
 MARK = "\0block "
-CHART = "docs/executors.svg"  # made by `make chart`
 NAME = re.compile(r"# (\w+\.py)$")
 
 START = "import sys; sys.stdout.reconfigure(line_buffering=True)"  # as on a terminal
@@ -141,7 +140,14 @@ def test_the_examples_of(page, tmp_path):
 def test_links_lead_somewhere(name):
     text = (SOURCE / name).read_text(encoding="utf-8")
     paths = [path for path in re.findall(r"\]\(([^)]+)\)", text) if "://" not in path]
-    assert [path for path in paths if not (SOURCE / path).exists()] in ([], [CHART])
+    assert [path for path in paths if not (SOURCE / path).exists()] == []
+
+
+def test_the_page_of_figures_is_what_make_chart_writes(tmp_path):
+    page = tmp_path / "performance.md"
+    ended = child_process.run([sys.executable, str(SOURCE / "bench/page.py"), str(page)])
+    assert ended.code == 0, ended
+    assert page.read_text() == (SOURCE / "docs/explanation/performance.md").read_text()
 
 
 @pytest.mark.parametrize("module", ["isles", "isles.futures", "isles.logging", "isles.queues"])
