@@ -132,10 +132,10 @@ def callers(stack: ExitStack) -> dict[str, Sampler]:
 NAMES = ("a task", "10 MB of bytes as the argument", "call(f, 1, 2)")
 
 
-def take_field(rounds: int) -> dict[str, dict[str, list[float]]]:
-    """By row and side; for child.py."""
+def take_field(rounds: int) -> dict[str, Any]:
+    """The rows' samples by side, and why a package has none; for child.py."""
     with ExitStack() as stack:
-        runs = {name: stack.enter_context(POOLS[name]()) for name in POOLS if find_spec(name)}
+        runs, failed = start_pools(stack)
         samplers: list[dict[str, Sampler]] = [
             {name: Many(run) for name, run in runs.items()},
             {name: partial(large, run) for name, run in runs.items()},
@@ -145,17 +145,31 @@ def take_field(rounds: int) -> dict[str, dict[str, list[float]]]:
         for one in samplers:
             alternate(one, 1)
             taken.append(alternate(one, rounds))
-    return dict(zip(NAMES, taken, strict=True))
+    return {"rows": dict(zip(NAMES, taken, strict=True)), "failed": failed}
+
+
+def start_pools(stack: ExitStack) -> tuple[dict[str, Run], dict[str, str]]:
+    runs, failed = {}, {}
+    for name, pool in POOLS.items():
+        if find_spec(name):
+            try:
+                run = stack.enter_context(pool())
+                run([(work.nothing,)])
+                runs[name] = run
+            except Exception as error:
+                failed[name] = f"does not work here: {type(error).__name__}: {error}"
+    return runs, failed
 
 
 def field(plan: Plan) -> Iterator[Row]:
-    taken = in_child("field", plan.rounds(20))
-    for name in NAMES:
-        yield from add_rows(taken[name], name)
+    answer = in_child("field", plan.rounds(20))
+    for name, taken in answer["rows"].items():
+        yield from add_rows(taken, name)
         others = [CALLER] if name == NAMES[-1] else [pool for pool in POOLS if pool != "isles"]
         for other in others:
-            if other not in taken[name]:
-                yield Row(name, "ns", beside=other, notes=[f"{other} is not installed"])
+            if other not in taken:
+                why = answer["failed"].get(other, "is not installed")
+                yield Row(name, "ns", beside=other, notes=[f"{other} {why}"])
 
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {"field": field}

@@ -99,10 +99,11 @@ def page(figures: Figures) -> str:
     rows, machine = figures["rows"], figures["machine"]
     single = [row for row in rows if row["at"] is None]
     on = f"CPython {machine['python']}, {machine['cpus']} CPUs, {machine['platform']}"
-    provisional = " Provisional: of a quick run." if machine["quick"] else ""
+    on += f", load {machine['load_before']}"
+    provisional = " Provisional: of a quick run, or a busy machine." if machine["quick"] else ""
     lost = [f"- {how_much}: {at_what}" for how_much, at_what in losses(rows)]
     return TEMPLATE.substitute(
-        made=f"These are of {machine['when'][:10]}: isles {machine['isles']}, {on}.{provisional}",
+        made=f"Measured {machine['when'][:10]}: isles {machine['isles']}, {on}.{provisional}",
         targets=targets(single),
         losses="\n".join(lost),
         growth="\n\n".join(growth([row for row in rows if row["at"] is not None])),
