@@ -43,7 +43,7 @@ def alive(plan: Plan) -> Iterator[Row]:
     if plan.isles:
         kinds += ["isles", STOCK]
     samplers: dict[str, Any] = {kind: partial(in_child, "alive", kind, MOST) for kind in kinds}
-    runs = alternate(samplers, plan.rounds(5))
+    runs = alternate(samplers, plan.rounds(9))
     for name, unit, figure in (
         ("create, of many", "ns", "create"),
         ("call(f) in turn", "ns", "call"),
