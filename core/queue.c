@@ -81,13 +81,13 @@ enlist(struct isles_link *list, struct isles_waiter *waiter, struct isles_parcel
 bool
 isles__waiter_leave(struct isles_queue *queue, struct isles_waiter *waiter)
 {
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     bool listed = waiter->listed;
     if (listed) {
         isles__list_remove(&waiter->link);
         waiter->listed = false;
     }
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     return listed;
 }
 
@@ -128,8 +128,8 @@ isles__queue_settle_all(struct isles_queue *queue, int status, struct isles_wait
 
 /* ---- put and get; all of these under the lock ---- */
 
-static bool
-has_room(const struct isles_queue *queue)
+bool
+isles__queue_has_room(const struct isles_queue *queue)
 {
     return queue->maxsize <= 0 || queue->count < (size_t)queue->maxsize;
 }
@@ -152,7 +152,7 @@ static int
 put_some(struct isles_queue *queue, struct isles_parcel **parcels, bool all,
          struct isles_waiter **settled)
 {
-    while (*parcels != NULL && (all || has_room(queue))) {
+    while (*parcels != NULL && (all || isles__queue_has_room(queue))) {
         struct isles_parcel *parcel = *parcels;
         struct isles_waiter *reader = first_of(&queue->readers);
         *parcels = parcel->next;
@@ -198,14 +198,14 @@ isles__queue_begin_put(struct isles_queue *queue, struct isles_parcel **parcels,
                        struct isles_waiter *waiter, bool *waits)
 {
     struct isles_waiter *settled = NULL;
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     int status = queue->shut_down ? ISLES_SHUT_DOWN : put_some(queue, parcels, all, &settled);
     *waits = false;
     if (status == ISLES_TIMED_OUT && waiter != NULL) {
         status = enlist(&queue->writers, waiter, *parcels);
         *waits = status == 0;
     }
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     isles__waiters_tell(settled);
     return status;
 }
@@ -217,7 +217,7 @@ isles__queue_begin_get(struct isles_queue *queue, size_t max, struct isles_parce
     struct isles_waiter *settled = NULL;
     int status = ISLES_OK;
     *waits = false;
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     *parcels = take_some(queue, max);
     if (*parcels != NULL) {
         isles__queue_refill(queue, &settled);
@@ -229,7 +229,7 @@ isles__queue_begin_get(struct isles_queue *queue, size_t max, struct isles_parce
         status = enlist(&queue->readers, waiter, NULL);
         *waits = status == 0;
     }
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     isles__waiters_tell(settled);
     return status;
 }
@@ -274,7 +274,7 @@ isles_queue_put_back(struct isles_queue *queue, struct isles_parcel *parcels)
     for (; last->next != NULL; last = last->next) {
         count++;
     }
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     bool dropped = queue->emptied;
     if (!dropped) {
         last->next = queue->first;
@@ -287,7 +287,7 @@ isles_queue_put_back(struct isles_queue *queue, struct isles_parcel *parcels)
             settle(reader, ISLES_OK, &settled);
         }
     }
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     isles__waiters_tell(settled);
     if (dropped) {
         isles_parcels_free(parcels);
@@ -299,14 +299,14 @@ isles_queue_shut_down(struct isles_queue *queue, bool immediate)
 {
     struct isles_waiter *settled = NULL;
     struct isles_parcel *dropped = NULL;
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     queue->shut_down = true;
     if (immediate) {
         queue->emptied = true;
         dropped = take_some(queue, SIZE_MAX);
     }
     isles__queue_settle_all(queue, ISLES_SHUT_DOWN, &settled);
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     isles__waiters_tell(settled);
     isles_parcels_free(dropped);
 }
@@ -314,17 +314,17 @@ isles_queue_shut_down(struct isles_queue *queue, bool immediate)
 size_t
 isles_queue_count(struct isles_queue *queue)
 {
-    isles_mutex_lock(&queue->lock);
+    isles__queue_lock(queue);
     size_t count = queue->count;
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_unlock(queue);
     return count;
 }
 
 bool
 isles_queue_is_full(struct isles_queue *queue)
 {
-    isles_mutex_lock(&queue->lock);
-    bool full = !has_room(queue);
-    isles_mutex_unlock(&queue->lock);
+    isles__queue_lock(queue);
+    bool full = !isles__queue_has_room(queue);
+    isles__queue_unlock(queue);
     return full;
 }

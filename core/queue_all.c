@@ -177,9 +177,9 @@ isles_queues_exit(void)
     for (struct isles_link *link = all.next; link != &all; link = link->next) {
         struct isles_queue *queue = at_place(link);
         struct isles_waiter *settled = NULL;
-        isles_mutex_lock(&queue->lock);
+        isles__queue_lock(queue);
         isles__queue_settle_all(queue, ISLES_EXITING, &settled);
-        isles_mutex_unlock(&queue->lock);
+        isles__queue_unlock(queue);
         isles__waiters_tell(settled);
     }
     isles_mutex_unlock(&all_lock);

@@ -2,9 +2,12 @@
  *
  * queue.c puts and gets, and lets threads wait; queue_pending.c waits without a thread;
  * queue_watch.c waits for several queues; queue_all.c is the list of them, from the first to the
- * last; queue_sweep.c deals with the items of an interpreter that ends. */
+ * last; queue_sweep.c deals with the items of an interpreter that ends; queue_valid.c is for
+ * assertions. */
 #ifndef ISLES_QUEUE_PARTS_H
 #define ISLES_QUEUE_PARTS_H
+
+#include <assert.h>
 
 #include "queue.h"
 #include "status.h"
@@ -57,7 +60,29 @@ isles__list_remove(struct isles_link *link)
     link->next->prev = link->prev;
 }
 
+/* ---- queue_valid.c ---- */
+
+/* Whether the queue is as queue.h says; under its lock.  Of a long one only the ends are looked
+ * at. */
+bool isles__queue_is_valid(const struct isles_queue *queue);
+
+static inline void
+isles__queue_lock(struct isles_queue *queue)
+{
+    isles_mutex_lock(&queue->lock);
+    assert(isles__queue_is_valid(queue));
+}
+
+static inline void
+isles__queue_unlock(struct isles_queue *queue)
+{
+    assert(isles__queue_is_valid(queue));
+    isles_mutex_unlock(&queue->lock);
+}
+
 /* ---- queue.c ---- */
+
+bool isles__queue_has_room(const struct isles_queue *queue);
 
 /* Puts what there is room for, or all, and has the waiter, if there is one, wait with the rest.
  * Whether he does in *waits. */

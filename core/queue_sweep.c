@@ -42,10 +42,10 @@ sweep(struct isles_queue *queue, int64_t sender)
     size_t used;
     do {
         struct isles_waiter *settled = NULL;
-        isles_mutex_lock(&queue->lock);
+        isles__queue_lock(queue);
         used = isles__queue_unbind(queue, sender, stale, &removed);
         isles__queue_refill(queue, &settled);
-        isles_mutex_unlock(&queue->lock);
+        isles__queue_unlock(queue);
         isles__waiters_tell(settled);
         for (size_t i = 0; i < used; i++) {
             isles_message_fini(&stale[i]);

@@ -8,10 +8,10 @@ watch_all(struct isles_watch *watches, size_t count, atomic_uint *word)
     for (size_t i = 0; i < count; i++) {
         struct isles_queue *queue = watches[i].queue;
         watches[i].word = word;
-        isles_mutex_lock(&queue->lock);
+        isles__queue_lock(queue);
         isles__list_append(&queue->watches, &watches[i].link);
         any = any || queue->first != NULL || queue->shut_down;
-        isles_mutex_unlock(&queue->lock);
+        isles__queue_unlock(queue);
     }
     return any;
 }
@@ -22,10 +22,10 @@ unwatch_all(struct isles_watch *watches, size_t count)
     bool any = false;
     for (size_t i = 0; i < count; i++) {
         struct isles_queue *queue = watches[i].queue;
-        isles_mutex_lock(&queue->lock);
+        isles__queue_lock(queue);
         isles__list_remove(&watches[i].link);
         watches[i].ready = queue->first != NULL || queue->shut_down;
-        isles_mutex_unlock(&queue->lock);
+        isles__queue_unlock(queue);
         any = any || watches[i].ready;
     }
     return any;

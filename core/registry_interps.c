@@ -82,6 +82,7 @@ begin(struct isles_interp *interp, const struct isles_thread *thread, struct isl
     if (status < 0) {
         return status;
     }
+    isles_perhaps_yield();
     /* After the change: an exit that begins now either is seen here, or sees us inside. */
     if (isles__refused_by_exit()) {
         isles_interp_finish(interp);
@@ -90,6 +91,7 @@ begin(struct isles_interp *interp, const struct isles_thread *thread, struct isl
     /* Release: who sees the number sees the ident of the stay before gone, and not ours yet. */
     uint64_t stay = atomic_load_explicit(&interp->stay, memory_order_relaxed) + 1;
     atomic_store_explicit(&interp->stay, stay, memory_order_release);
+    isles_perhaps_yield();
     atomic_store_explicit(&interp->runner_ident, thread->ident, memory_order_release);
     return ISLES_OK;
 }
@@ -110,6 +112,7 @@ void
 isles_interp_finish(struct isles_interp *interp)
 {
     set_runner_ident(interp, 0);
+    isles_perhaps_yield();
     /* Sequentially consistent: the leaver then reads `holders`, while who drops the last hold
      * writes that and then tries to close: one of them does.  And `wanted`: isles_interp_want(). */
     atomic_store(&interp->runner, NULL);
@@ -190,6 +193,7 @@ int
 isles_interp_pin(struct isles_interp *interp)
 {
     atomic_fetch_add(&interp->pins, 1);
+    isles_perhaps_yield();
     /* Either the closer sees the pin and waits, or we see that it is ending. */
     struct isles_thread *found = atomic_load(&interp->runner);
     if (isles__runner_is_over(found)) {
@@ -204,6 +208,7 @@ isles_interp_visit(struct isles_interp *interp)
 {
     atomic_store(&interp->visited, true);
     atomic_fetch_add(&interp->pins, 1);
+    isles_perhaps_yield();
     /* As above; and an exit that begins now either sees the pin, or is seen here. */
     const struct isles_thread *found = atomic_load(&interp->runner);
     bool gone = found == ISLES_MARK_PARKED || found == ISLES_MARK_ENDED;

@@ -20,6 +20,7 @@ want(struct isles_interp *interp, uint64_t stay, struct isles_parcel *reason)
 {
     interp->reason = reason;
     atomic_fetch_add(&wanted, 1);
+    isles_perhaps_yield();
     /* Sequentially consistent, and then current_stay(): either that sees that the thread has left,
      * or the thread, which writes `runner` and then reads `wanted`, sees this. */
     atomic_store(&interp->wanted, stay);

@@ -1,5 +1,5 @@
-/* A queue on one thread: order, bounds, shutting down, putting back, items whose interpreter has
- * ended, ids and references, allocations that fail. */
+/* A queue on one thread: what the assertions find, order, bounds, shutting down, putting back,
+ * items whose interpreter has ended, ids and references, allocations that fail. */
 #include "parcel.h"
 
 #include "failing_alloc.h"
@@ -48,6 +48,49 @@ test_order(void)
     check_empty(queue);
     CHECK(put_number(queue, 7, ISLES_AT_ONCE) == 0);
     check_gets(queue, 7, 8);
+    isles_shared_unref(&queue->shared);
+}
+
+/* Each way to be broken is found, and the queue is whole again. */
+#define BREAK(what, how, mend)                                                                     \
+    do {                                                                                           \
+        CHECK(isles__queue_is_valid(queue));                                                       \
+        how;                                                                                       \
+        CHECK(!isles__queue_is_valid(queue));                                                      \
+        mend;                                                                                      \
+        CHECK(isles__queue_is_valid(queue));                                                       \
+    } while (0)
+
+static void
+test_validator(void)
+{
+    struct isles_queue *queue = isles_queue_new(2, ISLES_UNBOUND_REPLACE);
+    struct isles_waiter waiter = {.listed = true};
+    CHECK(isles__queue_is_valid(queue));
+    BREAK("count", queue->count = 1, queue->count = 0);
+    BREAK("emptied, but open", queue->emptied = true, queue->emptied = false);
+    isles__list_append(&queue->readers, &waiter.link);
+    BREAK("decided, but listed", waiter.listed = false, waiter.listed = true);
+    BREAK("waits for nothing", queue->shut_down = true, queue->shut_down = false);
+    BREAK("link", waiter.link.prev = NULL, waiter.link.prev = &queue->readers);
+    isles__list_remove(&waiter.link);
+    CHECK(put_number(queue, 1, ISLES_AT_ONCE) == 0 && put_number(queue, 2, ISLES_AT_ONCE) == 0);
+    struct isles_parcel *last = queue->last;
+    BREAK("last", queue->last = queue->first, queue->last = last);
+    BREAK("a reader beside items", isles__list_append(&queue->readers, &waiter.link),
+          isles__list_remove(&waiter.link));
+    BREAK("a writer with nothing", isles__list_append(&queue->writers, &waiter.link),
+          isles__list_remove(&waiter.link));
+    waiter.parcels = last;
+    isles__list_append(&queue->writers, &waiter.link);
+    BREAK("a writer beside room", queue->maxsize = 3, queue->maxsize = 2);
+    isles__list_remove(&waiter.link);
+    for (int i = 0; i < 100; i++) {
+        struct isles_parcel *more = chain_of(i, i + 1);
+        CHECK(isles_queue_put(queue, &more, ISLES_FULL_OR_NOT) == 0);
+    }
+    last = queue->last;
+    BREAK("last of many", queue->last = queue->first, queue->last = last);
     isles_shared_unref(&queue->shared);
 }
 
@@ -315,6 +358,7 @@ test_allocation_that_fails(void)
 int
 main(void)
 {
+    test_validator();
     test_order();
     test_bounds();
     test_full_or_not();
