@@ -1,9 +1,10 @@
-"""Everything at once, at random, for a while: `python chaos.py SECONDS SEED`.
+"""Everything at once, at random, for a while: `python chaos.py SECONDS SEED [SWITCH_INTERVAL]`.
 
 Threads create, call, interrupt, close and forget interpreters that they share, put and get items,
 shut queues down, import extension modules there, collect garbage, use an executor and a stock. Each
 draws from a generator of its own that the seed begins, so a seed repeats what each thread tries,
-though not how that falls together.
+though not how that falls together. The interval (seconds) is that of sys.setswitchinterval() in
+each interpreter: how long a thread keeps a GIL that others want.
 
 The account at the end: every interpreter that was made has ended; every call has brought the result
 or an exception that it may; of every queue, what was put is what came out, but for what became
@@ -78,7 +79,8 @@ def get_inside(queue, most):
     return [None if item is isles.UNBOUND else item for item in got]
 
 
-def warm_up():
+def warm_up(interval):
+    sys.setswitchinterval(interval)
     for name in WARM:
         __import__(name)
 
@@ -206,7 +208,7 @@ class Actor(threading.Thread):
         interp = isles.create(isolated=isolated, name=name)
         self.world.made[isolated] += 1
         # An interruption while collections, say, is imported may leave it in pieces: as Ctrl-C.
-        interp.call(warm_up)
+        interp.call(warm_up, sys.getswitchinterval())
         with self.world.lock:
             old, self.world.slots[place] = self.world.slots[place], interp
         if old is not None and self.rng.random() < 0.5:
@@ -435,4 +437,6 @@ def main(seconds, seed):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        sys.setswitchinterval(float(sys.argv[3]))
     main(float(sys.argv[1]), int(sys.argv[2]))

@@ -11,21 +11,26 @@ import pytest
 SECONDS = 20
 
 
+CHAOS = "chaos.py", False  # an interruption may strike in a finalizer, which says so
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "silent"),
+    ("script", "silent", "options"),
     [
-        ("soak.py", True),
-        ("aio_soak.py", True),
-        ("chaos.py", False),  # an interruption may strike in a finalizer, which says so
+        ("soak.py", True, []),
+        ("aio_soak.py", True, []),
+        (*CHAOS, []),
+        (*CHAOS, ["1e-6"]),  # a GIL is handed over as soon as somebody wants it
+        (*CHAOS, ["0.5"]),
     ],
 )
-def test_for_a_while(script, silent):
-    seed = int(os.environ.get("ISLES_SEED") or random.randrange(1_000_000))
+def test_for_a_while(script, silent, options):
+    seed = int(os.environ.get("ISLES_SEED") or random.SystemRandom().randrange(1_000_000))
     script = Path(__file__).with_name(script)
-    options = ["-P", "-X", "faulthandler", *(["-W", "error"] if silent else [])]
+    python = [sys.executable, "-P", "-X", "faulthandler", *(["-W", "error"] if silent else [])]
     done = subprocess.run(
-        [sys.executable, *options, str(script), str(SECONDS), str(seed)],
+        [*python, str(script), str(SECONDS), str(seed), *options],
         capture_output=True,
         text=True,
         timeout=SECONDS + 160,
