@@ -33,10 +33,8 @@ isles__registry_look(int64_t id)
 
 /* ---- the table ---- */
 
-/* For assertions, under the lock: each interpreter is in its bucket and lives, and each slot that
- * was ever given out is one's in the table or free. */
-static bool
-table_is_valid(void)
+bool
+isles__registry_is_valid(void)
 {
     uint32_t count = 0;
     for (int64_t i = 0; i < BUCKETS; i++) {
@@ -126,7 +124,7 @@ isles_registry_add(int64_t id, void *state, bool ours, struct isles_interp **out
         isles_interp_ref(known);
         adopt(known, ours);
     }
-    assert(table_is_valid());
+    assert(isles__registry_is_valid());
     isles_mutex_unlock(&isles__registry_lock);
     if (known != NULL || status < 0) {
         isles_interp_unref(interp);
@@ -191,7 +189,7 @@ isles_registry_forget(struct isles_interp *interp)
         *link = interp->next;
         free_slots[free_slots_count++] = interp->slot;
     }
-    assert(table_is_valid());
+    assert(isles__registry_is_valid());
     isles_mutex_unlock(&isles__registry_lock);
     if (found) {
         isles_interp_unref(interp);

@@ -48,6 +48,10 @@ isles__refused_by_exit(void)
     return atomic_load(&isles__exiting) && isles_registry_exiting();
 }
 
+/* For assertions, under the lock: each interpreter is in its bucket and lives, and each slot that
+ * was ever given out is one's in the table or free. */
+bool isles__registry_is_valid(void);
+
 /* The interpreter of that id, borrowed, or NULL.  Under the lock. */
 struct isles_interp *isles__registry_look(int64_t id);
 
