@@ -15,7 +15,7 @@
  *  - _PyDict_FromItems: isles__private_dict().
  *  - _PyInterpreterState_SetRunningMain, _SetNotRunningMain and _IsRunningMain: who runs __main__.
  *
- * Private Python-level names are used in isles/_exit.py, _workers.py and _listener.py (threading's
+ * Private Python-level names are used in isles/_exit.py, _crew.py and _listener.py (threading's
  * _register_atexit, and in the first _thread_shutdown), _future.py and _clock.py (what
  * concurrent.futures._base has of a future), aio.py and _output.py (a lock's _at_fork_reinit),
  * gate_close.c (threading._shutdown, atexit._run_exitfuncs: what Py_EndInterpreter itself calls;

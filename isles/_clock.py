@@ -13,7 +13,8 @@ from isles._future import Future
 from isles._timed import GRACE, LOOK_EVERY
 
 if TYPE_CHECKING:
-    from isles._workers import Crew, Worker
+    from isles._crew import Crew
+    from isles._worker import Worker
 
 
 class TimedFuture(Future):

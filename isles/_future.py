@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isles._workers import Worker
+    from isles._worker import Worker
 
 
 class Condition(_thread.RLock):  # type: ignore[misc]

@@ -13,21 +13,16 @@ uvloop, and in any number of loops, threads and interpreters.  How: docs/design/
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import threading
-import time
 import weakref
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import isles
 from isles import _interpreters, futures
-from isles._clock import TimedFuture
-from isles._future import Future
-from isles._timed import GRACE, LOOK_EVERY, _thread_for
-from isles._workers import Crew, Setup, Worker
+from isles._aio_calls import Crew, Future, TimedFuture, is_back, tell
+from isles._loops import decided, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -41,70 +36,6 @@ __all__ = ["Interpreter", "InterpreterPoolExecutor", "Queue", "create", "create_
 
 
 # ---- loops ----
-
-
-class _Loop:
-    """What tells an event loop that something was decided: one file descriptor.
-
-    The loop alone keeps it, as a reader, until it is closed.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, notifier: _interpreters._Notifier) -> None:
-        self.loop = weakref.ref(loop)
-        self.notifier = notifier
-        # What is waited for: a _Waiter, or the _Future of a call.
-        self.waiting: dict[Any, asyncio.Future[None]] = {}
-        self.exiting = False
-        loop.add_reader(notifier.fileno(), self.drain)
-
-    def drain(self) -> None:
-        decided = self.notifier.take()
-        if None in decided and not self.exiting:
-            # The process exits: the loop is over, once; what follows is its tasks' cleaning up.
-            self.exiting = True
-            raise SystemExit
-        for what in decided:
-            future = self.waiting.pop(what, None)
-            if future is not None and not future.done():
-                future.set_result(None)
-
-    def end(self) -> None:
-        """Nobody there takes anything any more."""
-        for waiting in tuple(self.waiting):
-            waiting.cancel()
-        self.notifier.close()
-
-    def __del__(self) -> None:
-        self.end()
-
-
-_loops: weakref.WeakValueDictionary[int, _Loop] = weakref.WeakValueDictionary()
-
-
-def _here() -> _Loop:
-    """The running loop's.  A coroutine that waits must not keep it."""
-    loop = asyncio.get_running_loop()
-    here = _loops.get(id(loop))
-    if here is None or here.loop() is not loop:
-        here = _loops[id(loop)] = _Loop(loop, _interpreters._Notifier())
-    return here
-
-
-async def _decided(what: Any, begin: Callable[[], object] | None = None) -> None:
-    """Begin it and return when something was decided; whoever is stopped before that cancels it.
-
-    That may be an interruption, at any point: hence `begin`.
-    """
-    waiting = _here().waiting
-    try:
-        if begin is not None:
-            begin()
-        future = waiting[what] = asyncio.get_running_loop().create_future()
-        await future
-    except BaseException:
-        waiting.pop(what, None)
-        what.cancel()
-        raise
 
 
 def run(
@@ -125,7 +56,7 @@ def run(
 
 
 async def _attended(main: Coroutine[Any, Any, Any]) -> Any:
-    _here()
+    here()
     return await main
 
 
@@ -172,9 +103,9 @@ class Queue:
         all others.  Raises ShutDown once the queue is shut down and empty, and as isles.Queue.get()
         does.
         """
-        item = _here().notifier.get(self._queue)
+        item = here().notifier.get(self._queue)
         if type(item) is _interpreters._Waiter:
-            await _decided(item)
+            await decided(item)
             return item.result()
         return item
 
@@ -184,9 +115,9 @@ class Queue:
         The copy is made at once.  If it is cancelled the item is not put, unless room was made for
         it just then.  Raises ShutDown, and as isles.Queue.put() does.
         """
-        waiter = _here().notifier.put(self._queue, obj, unbounditems)
+        waiter = here().notifier.put(self._queue, obj, unbounditems)
         if waiter is not None:
-            await _decided(waiter)
+            await decided(waiter)
             waiter.result()
 
     def get_nowait(self) -> Any:
@@ -234,85 +165,6 @@ def create_queue(maxsize: int = 0, *, unbounditems: _Unbound | None = None) -> Q
 # ---- calls ----
 
 
-class _Future(Future):
-    """One whose task is interrupted when it is cancelled."""
-
-    owner: Interpreter | None = None  # keeps its thread as long as this runs there
-
-    def cancel(self) -> bool:
-        cancelled = super().cancel()
-        if not cancelled and self._stop() is None:
-            _thread_for(self._pursue).start()
-        return cancelled
-
-    def _stop(self) -> bool | None:
-        try:
-            return self.strike(KeyboardInterrupt)
-        except isles.InterpreterError:  # one in which nothing can be interrupted
-            return False
-
-    def _pursue(self) -> None:
-        """Interrupt it as soon as it has entered."""
-        while self._stop() is None:
-            time.sleep(LOOK_EVERY)
-
-
-class _TimedFuture(_Future, TimedFuture):
-    pass
-
-
-def _tell(post: Callable[[object], None], future: Any) -> None:
-    post(future)
-    if isinstance(future._exception, SystemExit):
-        post(None)
-
-
-class _Crew(Crew):
-    """The queue and the thread of one interpreter's calls: tasks are methods of its object."""
-
-    interp: isles.Interpreter | None = None  # None: it is being made
-
-    def __init__(self, name: str) -> None:
-        super().__init__(Setup(True, None, [], None, (), {}), 1, None, name)
-
-    def make_worker(self, name: str) -> _Worker:
-        return _Worker(self, self.prefix)
-
-
-class _Worker(Worker):
-    crew: _Crew
-
-    def renew(self) -> None:
-        self.interp = _METHODS
-
-    def retire(self) -> None:
-        pass
-
-    def recover(self, task: Any, error: BaseException) -> None:
-        self.fail(task, error)
-
-    def interrupt(self, exc: BaseException | type[BaseException]) -> bool:
-        interp = self.crew.interp
-        ident = self.thread.ident or 0
-        return interp is None or _interpreters.interrupt(interp.id, exc, ident)
-
-
-def _call_it(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    return method(*args, **kwargs)
-
-
-_METHODS: Any = SimpleNamespace(_task=_call_it)
-
-
-async def _is_back(future: _Future) -> None:
-    waiting = _here().waiting
-    back = waiting[future] = asyncio.get_running_loop().create_future()
-    try:
-        await asyncio.wait((back,), timeout=GRACE)
-    finally:
-        waiting.pop(future, None)
-
-
 _interpreters_by_id: weakref.WeakValueDictionary[int, Interpreter] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
@@ -337,7 +189,7 @@ class Interpreter:
     __slots__ = ("__weakref__", "_crew", "_interp")
 
     _interp: isles.Interpreter
-    _crew: _Crew
+    _crew: Crew
 
     def __new__(cls, interp: isles.Interpreter, /) -> Self:
         if not isinstance(interp, isles.Interpreter):
@@ -350,7 +202,7 @@ class Interpreter:
     def _begin(cls, name: str) -> Self:
         """One without an interpreter."""
         self = super().__new__(cls)
-        self._crew = _Crew(name)
+        self._crew = Crew(name)
         self._crew.work_for(self)
         return self
 
@@ -365,14 +217,14 @@ class Interpreter:
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] = futures._NONE,
     ) -> Any:
-        future: Any = _Future()
+        future: Any = Future()
         future.owner = self
-        future.add_done_callback(partial(_tell, _here().notifier.post))
+        future.add_done_callback(partial(tell, here().notifier.post))
         try:
-            await _decided(future, partial(self._crew.submit, method, args, kwargs, future))
+            await decided(future, partial(self._crew.submit, method, args, kwargs, future))
         except asyncio.CancelledError:
             if future.running():
-                await _is_back(future)
+                await is_back(future)
             raise
         try:
             return future.result()
@@ -458,20 +310,9 @@ class InterpreterPoolExecutor(futures.InterpreterPoolExecutor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._crew.make_future = _Future
-        self._crew.make_timed_future = _TimedFuture
-
-
-# ---- the end, and forks ----
-
-
-def _end_loops() -> None:
-    """An interpreter may be kept for long after its end, by memory that it has lent."""
-    for here in tuple(_loops.values()):
-        here.end()
+        self._crew.make_future = Future
+        self._crew.make_timed_future = TimedFuture
 
 
 if isles.get_current() == isles.get_main():
     os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
-else:
-    atexit.register(_end_loops)

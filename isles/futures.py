@@ -20,16 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import isles
 from isles import _cpus, _output
+from isles._crew import Crew
 from isles._future import Future
+from isles._refusals import BrokenInterpreterPool, after_shutdown, broken
+from isles._setup import Setup
 from isles._timed import checked
-from isles._workers import (
-    BrokenInterpreterPool,
-    Crew,
-    Setup,
-    WorkerStats,
-    after_shutdown,
-    broken,
-)
+from isles._worker import WorkerStats
 
 if TYPE_CHECKING:
     import types
