@@ -1,21 +1,24 @@
 """The command line, ``python -m isles``. ``import isles`` never imports it.
 
-==============  =============================================================
-main            arguments, and which command runs
-mapping         ``map``: a function over many inputs, results as JSON lines
-demo            ``demo``: the same work in four ways, compared
-engine          workers, each a thread that owns an interpreter (map and demo)
-remote          what ``map`` runs inside those interpreters
-progress        the progress bar and everything else that ``map`` writes
-complexity      the demo's work: functions, lines and complexity of a file
-ways            the demo's four ways, each measured in a fresh Python
-memory          resident memory of a process and all that it started
-report, svg     the demo's table and charts
-check           ``check``: which packages work in isolated interpreters
-check_packages  what there is to check under a name
-check_process   one try of a package in a fresh process
-check_inside    what runs in that process and in its interpreters
-check_smoke     a small use of each well-known package
-check_report    the table of ``check``
-==============  =============================================================
+===============  ============================================================
+main             arguments, and which command runs
+engine           workers, each a thread that owns an interpreter (map and demo)
+tables           tables and bars on the terminal (demo and check)
+memory           resident memory of a process and all that it started
+errors           exit codes, and what ends a command with a message
+mapping          ``map``: a function over many inputs, results as JSON lines
+map_remote       what ``map`` runs inside its interpreters
+map_progress     the progress bar and everything else that ``map`` writes
+demo             ``demo``: the same work in four ways, compared
+demo_complexity  that work: functions, lines and complexity of a file
+demo_ways        the four ways, each measured in a fresh Python
+demo_report      the tables and bars
+demo_svg         the chart
+check            ``check``: which packages work in isolated interpreters
+check_packages   what there is to check under a name
+check_process    one try of a package in a fresh process
+check_inside     what runs in that process and in its interpreters
+check_smoke      a small use of each well-known package
+check_report     the table of ``check``
+===============  ============================================================
 """

@@ -3,8 +3,8 @@
 import json
 import sys
 
+from isles._cli.demo_ways import measure
 from isles._cli.errors import INTERRUPTED
-from isles._cli.ways import measure
 
 
 def main() -> None:

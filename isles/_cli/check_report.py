@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .report import drawers, plain_table
+from .tables import drawers, plain_table
 
 if TYPE_CHECKING:
     from .check import Row

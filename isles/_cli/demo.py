@@ -10,7 +10,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any, Final
 
-from . import report, svg
+from . import demo_report, demo_svg
 from .errors import CommandError, UsageError
 
 CHUNK: Final = 12  # files in one call, in every way
@@ -32,11 +32,11 @@ def run(options: argparse.Namespace) -> int:
     check_agreement(figures)
     summary = {**summarise(figures, root, options.jobs), "load_before": load}
     if options.chart:
-        write_chart(options.chart, svg.chart(summary))
+        write_chart(options.chart, demo_svg.chart(summary))
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
-        report.show(summary)
+        demo_report.show(summary)
     return 0
 
 

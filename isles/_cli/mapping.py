@@ -13,10 +13,10 @@ from typing import Final, NoReturn
 
 import isles
 
-from . import remote
+from . import map_remote
 from .engine import Crew, Outcome
 from .errors import INTERRUPTED, READER_GONE, WRONG_USAGE, UsageError
-from .progress import Screen
+from .map_progress import Screen
 
 PATIENCE: Final = 1.0  # seconds after Ctrl-C for writing what is done
 
@@ -25,10 +25,10 @@ def run(options: argparse.Namespace) -> int:
     inputs = gather(options)
     total = len(inputs) if isinstance(inputs, list) else None
     crew = Crew(
-        remote.call,
+        map_remote.call,
         inputs,
         workers=options.jobs if total is None else max(1, min(options.jobs, total)),
-        setup=remote.prepare,
+        setup=map_remote.prepare,
         setup_args=options.target,
     )
     screen = Screen(total)
@@ -125,7 +125,7 @@ def explain(item: str, failure: isles.ExecutionFailed) -> str:
 
 
 def explain_setup(failure: isles.ExecutionFailed, module: str) -> str:
-    if type_name(failure) == remote.TargetError.__name__:
+    if type_name(failure) == map_remote.TargetError.__name__:
         return str(failure.excinfo.msg)
     return f"can't import {module!r}: {failure.excinfo.formatted}\n{display(failure)}"
 

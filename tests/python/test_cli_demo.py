@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isles._cli import complexity, memory, svg
+from isles._cli import demo_complexity, demo_svg, memory
 
 WAYS = ["single", "threads", "processes", "interpreters"]
 DEMO = [sys.executable, "-m", "isles", "demo"]
@@ -165,7 +165,7 @@ def test_the_library_has_no_site_packages():
 
 
 def measured(source: str) -> dict[str, int]:
-    return {name: count for name, _, count in complexity.functions_of(ast.parse(source))}
+    return {name: count for name, _, count in demo_complexity.functions_of(ast.parse(source))}
 
 
 @pytest.mark.parametrize(
@@ -226,18 +226,18 @@ if a:
 def test_files(tmp_path, source, lines, error):
     path = tmp_path / "a.py"
     path.write_bytes(source)
-    assert complexity.measure_file(str(path)) == (str(path), lines, error, ())
+    assert demo_complexity.measure_file(str(path)) == (str(path), lines, error, ())
 
 
 def test_missing_file(tmp_path):
     path = str(tmp_path / "none.py")
-    assert complexity.measure_file(path) == (path, 0, "FileNotFoundError", ())
+    assert demo_complexity.measure_file(path) == (path, 0, "FileNotFoundError", ())
 
 
 def test_totals():
     results = [("a", 3, "", (("f", 1, 4), ("g", 2, 5))), ("b", 2, "SyntaxError", ())]
-    assert complexity.total(results) == (2, 1, 5, 2, 9)
-    assert complexity.most_complex(results, 1) == [("a", "g", 2, 5)]
+    assert demo_complexity.total(results) == (2, 1, 5, 2, 9)
+    assert demo_complexity.most_complex(results, 1) == [("a", "g", 2, 5)]
 
 
 # Memory and chart
@@ -268,6 +268,6 @@ def test_chart_without_memory_figures():
         "totals": {"files": 1, "functions": 2},
         "ways": [way, {**way, "way": "interpreters", "seconds": 0.5, "speedup": 2.0}],
     }
-    root = ElementTree.fromstring(svg.chart(summary))
+    root = ElementTree.fromstring(demo_svg.chart(summary))
     ours, other = (float(bar.get("width")) for bar in root.findall("{*}rect"))
     assert ours == 2 * other

@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from . import complexity
-from .complexity import Measured, measure_files, quiet
+from . import demo_complexity
+from .demo_complexity import Measured, measure_files, quiet
 from .memory import Growth
 
 type Chunk = tuple[str, ...]
@@ -77,9 +77,9 @@ def measure(way: str, chunks: list[Chunk], workers: int) -> dict[str, Any]:
         "way": way,
         "seconds": seconds,
         "memory": growth.bytes,
-        "totals": complexity.total(results)._asdict(),
+        "totals": demo_complexity.total(results)._asdict(),
         "digest": digest(results),
-        "most_complex": complexity.most_complex(results, 10),
+        "most_complex": demo_complexity.most_complex(results, 10),
     }
 
 
