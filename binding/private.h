@@ -16,10 +16,11 @@
  *  - _PyInterpreterState_SetRunningMain, _SetNotRunningMain and _IsRunningMain: who runs __main__.
  *
  * Private Python-level names are used in isles/_exit.py, _crew.py and _listener.py (threading's
- * _register_atexit, and in the first _thread_shutdown), _future.py and _clock.py (what
- * concurrent.futures._base has of a future), aio.py and _output.py (a lock's _at_fork_reinit),
- * gate_close.c (threading._shutdown, atexit._run_exitfuncs: what Py_EndInterpreter itself calls;
- * before 3.14 threading._DeleteDummyThreadOnDel), lines.c (a file's _checkClosed), loader.c
+ * _register_atexit, and in the first _thread_shutdown), _future.py, _clock.py and
+ * _worker.py (what concurrent.futures._base has of a future), aio.py and _output.py (a lock's
+ * _at_fork_reinit), gate_close.c (threading._shutdown, atexit._run_exitfuncs: what
+ * Py_EndInterpreter itself calls; before 3.14 threading._DeleteDummyThreadOnDel), lines.c (a file's
+ * _checkClosed), loader.c
  * (_imp.create_dynamic, _imp.create_builtin), loader_adapt.c (_ctypes.dlopen) and hooks.c
  * (_imp._override_multi_interp_extensions_check). */
 #ifndef ISLES_BINDING_PRIVATE_H

@@ -29,7 +29,7 @@ struct isles_state {
     PyObject *known_queues;   /* the addresses of the Queue objects, by id: queues.c */
     PyObject *queues_module;  /* isles.queues, once needed */
 
-    PyTypeObject *notifier_type; /* _Notifier and _Waiter: waiters.c */
+    PyTypeObject *notifier_type; /* _Notifier and _Waiter: waiters.h */
     PyTypeObject *waiter_type;
 
     /* Functions that were prepared for the journey, by address: functions.c */
