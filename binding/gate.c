@@ -172,6 +172,26 @@ isles__gate_leave_idle(int (*leave)(struct isles_interp *, struct isles_thread *
     return status == ISLES_SETTLING ? ISLES_BUSY : status;
 }
 
+/* Takes an interpreter that the thread is not inside of: *ts is what to enter it with. */
+static int
+take(struct isles_interp *interp, struct isles_thread *thread, bool settles, PyThreadState **ts)
+{
+    if (!interp->ours) {
+        return interp->id == 0 ? ISLES_BUSY : ISLES_UNRECOGNIZED;
+    }
+    int status = settles ? isles_interp_settle_begin(interp, thread)
+                         : isles__gate_leave_idle(isles_interp_begin, interp, thread);
+    if (status < 0) {
+        return status;
+    }
+    *ts = isles__gate_seat(thread, interp);
+    if (*ts == NULL) {
+        finish(interp);
+        return ISLES_NO_MEMORY;
+    }
+    return ISLES_OK;
+}
+
 static int
 enter(struct isles_pass *pass, struct isles_interp *interp, bool settles)
 {
@@ -185,20 +205,9 @@ enter(struct isles_pass *pass, struct isles_interp *interp, bool settles)
     PyThreadState *from = PyThreadState_GetUnchecked();
     PyThreadState *ts = isles__gate_suspended(thread, from, interp->state);
     pass->begun = ts == NULL;
-    if (ts == NULL) {
-        if (!interp->ours) {
-            return interp->id == 0 ? ISLES_BUSY : ISLES_UNRECOGNIZED;
-        }
-        int status = settles ? isles_interp_settle_begin(interp, thread)
-                             : isles__gate_leave_idle(isles_interp_begin, interp, thread);
-        if (status < 0) {
-            return status;
-        }
-        ts = isles__gate_seat(thread, interp);
-        if (ts == NULL) {
-            finish(interp);
-            return ISLES_NO_MEMORY;
-        }
+    int status = pass->begun ? take(interp, thread, settles, &ts) : ISLES_OK;
+    if (status < 0) {
+        return status;
     }
     isles__pass_push(pass, interp, thread, from, ts);
     if (pass->begun && !isles__private_run_main(interp->state)) {

@@ -38,7 +38,7 @@ isles_queues_wait(struct isles_watch *watches, size_t count, int64_t deadline)
         atomic_uint word = 0;
         int status = deadline == ISLES_AT_ONCE ? ISLES_TIMED_OUT : ISLES_OK;
         bool any = watch_all(watches, count, &word);
-        /* Asked once we are on the lists, as in enlist(). */
+        /* Asked once we are on the lists, as for one queue. */
         if (status == 0 && isles_registry_exiting()) {
             status = ISLES_EXITING;
         }
