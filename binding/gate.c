@@ -43,10 +43,13 @@ isles__gate_seat(struct isles_thread *thread, struct isles_interp *interp)
     if (ts != NULL) {
         return ts;
     }
+    /* First, since a thread state can only be taken back from inside. */
+    if (isles_seat_reserve(thread, interp) < 0) {
+        return NULL;
+    }
     ts = PyThreadState_New(interp->state);
-    if (ts != NULL && isles_seat_add(thread, interp, ts) < 0) {
-        PyThreadState_Delete(ts); /* never entered, so there is nothing to clear */
-        ts = NULL;
+    if (ts != NULL) {
+        (void)isles_seat_add(thread, interp, ts);
     }
     return ts;
 }

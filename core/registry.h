@@ -108,6 +108,7 @@ struct isles_thread {
     int depth;                    /* passes on this thread */
     int holds;                    /* the binding's: interruptions wait while there are any */
     int making;                   /* how often it is in isles_registry_make_alone() */
+    struct isles_seat *spare;     /* isles_seat_reserve()'s, or NULL */
     uint32_t entries_size;
     struct isles_thread_entry *entries; /* by slot; this thread's only */
 };
@@ -235,6 +236,10 @@ bool isles_interp_is_shown(struct isles_interp *interp, const struct isles_inter
 
 /* The kept thread state, or NULL. */
 void *isles_seat_find(const struct isles_thread *thread, const struct isles_interp *interp);
+
+/* Has memory ready, so that the next isles_seat_add() with these succeeds.  0 or ISLES_NO_MEMORY.
+ */
+int isles_seat_reserve(struct isles_thread *thread, const struct isles_interp *interp);
 
 /* Keeps `ts` for the thread.  0 or ISLES_NO_MEMORY. */
 int isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, void *ts);

@@ -34,13 +34,22 @@ reserve_entry(struct isles_thread *thread, uint32_t slot)
 }
 
 int
+isles_seat_reserve(struct isles_thread *thread, const struct isles_interp *interp)
+{
+    if (thread->spare == NULL) {
+        thread->spare = malloc(sizeof(*thread->spare));
+    }
+    return thread->spare == NULL ? ISLES_NO_MEMORY : reserve_entry(thread, interp->slot);
+}
+
+int
 isles_seat_add(struct isles_thread *thread, struct isles_interp *interp, void *ts)
 {
-    struct isles_seat *seat = malloc(sizeof(*seat));
-    if (seat == NULL || reserve_entry(thread, interp->slot) < 0) {
-        free(seat);
+    if (isles_seat_reserve(thread, interp) < 0) {
         return ISLES_NO_MEMORY;
     }
+    struct isles_seat *seat = thread->spare;
+    thread->spare = NULL;
     *seat = (struct isles_seat){.ts = ts, .thread = thread};
     isles_mutex_lock(&isles__registry_lock);
     seat->next = interp->seats;

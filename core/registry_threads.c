@@ -21,6 +21,7 @@ isles__thread_ended(void *value)
     struct isles_thread *thread = value;
     leave_loops(thread);
     isles__seats_orphan(thread); /* takes the lock: from then on nobody looks at this thread */
+    free(thread->spare);
     free(thread->entries);
     free(thread);
     self = NULL;

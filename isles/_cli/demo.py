@@ -89,7 +89,7 @@ def measure(way: str, chunks: list[list[str]], workers: int) -> dict[str, Any]:
 def stop(child: subprocess.Popen[str]) -> None:
     child.send_signal(signal.SIGINT)
     try:
-        child.wait(2)
+        child.communicate(timeout=2)
     except subprocess.TimeoutExpired:
         child.kill()
 

@@ -18,6 +18,9 @@ forks = pytest.mark.skipif(
     under_asan, reason="AddressSanitizer's allocator does not survive a fork beside other threads"
 )
 
+# CPython with its own assertions: slower, and stricter with what is half done.
+debug = hasattr(sys, "gettotalrefcount")
+
 LEFT_AT_EXIT = "managed_static_type_state_clear: Assertion"
 
 

@@ -3,7 +3,7 @@
 import textwrap
 
 import pytest
-from child_process import check_clean, forks, run_script
+from child_process import check_clean, debug, forks, run_script
 
 pytestmark = forks
 
@@ -176,6 +176,7 @@ def test_while_other_threads_are_inside():
     )
 
 
+@pytest.mark.skipif(debug, reason="there CPython asserts that no thread state is half gone")
 def test_while_others_are_made_and_ended():
     forked(
         """
