@@ -1,5 +1,6 @@
 #include "functions.h"
 
+#include <marshal.h> /* not in Python.h */
 #include <stdatomic.h>
 
 #include "codec.h"
@@ -9,9 +10,10 @@
 /* A shipment is a tuple, so that the collector sees what it holds. */
 enum {
     SHIPMENT_KEY,     /* int */
-    SHIPMENT_PAYLOAD, /* bytes: see isles_cargo */
+    SHIPMENT_KIND,    /* int: see isles_cargo */
+    SHIPMENT_PAYLOAD, /* bytes: likewise */
     SHIPMENT_REF,     /* weak reference to the function; its callback forgets the shipment */
-    SHIPMENT_WATCHES, /* tuple of (owner, where, value), see watch_holds(); None: by reference */
+    SHIPMENT_WATCHES, /* tuple of (owner, where, value), see watch_holds() */
     SHIPMENT_FIELDS,
 };
 #define FIELD(shipment, index) PyTuple_GET_ITEM(shipment, index)
@@ -97,9 +99,6 @@ is_current(PyObject *function, PyObject *shipment)
         return false;
     }
     PyObject *watches = FIELD(shipment, SHIPMENT_WATCHES);
-    if (watches == Py_None) {
-        return true;
-    }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(watches); i++) {
         if (!watch_holds(function, PyTuple_GET_ITEM(watches, i))) {
             PyErr_Clear();
@@ -150,15 +149,17 @@ watched_reference(struct isles_state *state, PyObject *function, PyObject *addre
     return reference;
 }
 
+/* `packed` is the answer of isles._pack.pack. */
 static PyObject *
-shipment_new(struct isles_state *state, PyObject *function, PyObject *address, PyObject *payload,
-             PyObject *watches)
+shipment_new(struct isles_state *state, PyObject *function, PyObject *address, PyObject *packed)
 {
     PyObject *key = PyLong_FromLongLong(atomic_fetch_add(&next_key, 1));
     PyObject *reference = watched_reference(state, function, address);
     PyObject *shipment = NULL;
     if (key != NULL && reference != NULL) {
-        shipment = PyTuple_Pack(SHIPMENT_FIELDS, key, payload, reference, watches);
+        shipment =
+            PyTuple_Pack(SHIPMENT_FIELDS, key, PyTuple_GET_ITEM(packed, 0),
+                         PyTuple_GET_ITEM(packed, 1), reference, PyTuple_GET_ITEM(packed, 2));
     }
     Py_XDECREF(key);
     Py_XDECREF(reference);
@@ -172,8 +173,8 @@ remember_last(struct isles_state *state, PyObject *function, PyObject *shipment)
     Py_XSETREF(state->last_shipment, Py_NewRef(shipment));
 }
 
-/* The answer of isles._pack.pack is (payload, watches), with None for watches where the callable
- * goes by reference, and False where it may not be remembered. */
+/* The answer of isles._pack.pack is (kind, payload, watches), with None for watches where it may
+ * not be remembered. */
 static PyObject *
 ask_helper(const struct isles_state *state, PyObject *callable)
 {
@@ -187,12 +188,12 @@ ask_helper(const struct isles_state *state, PyObject *callable)
 }
 
 static void
-cargo_set(struct isles_cargo *cargo, PyObject *owner, PyObject *payload, int64_t key,
-          bool by_reference)
+cargo_set(struct isles_cargo *cargo, PyObject *owner, PyObject *kind, PyObject *payload,
+          int64_t key)
 {
     cargo->owner = owner;
     cargo->key = key;
-    cargo->by_reference = by_reference;
+    cargo->kind = (enum isles_cargo_kind)PyLong_AsLong(kind);
     cargo->bytes = PyBytes_AS_STRING(payload);
     cargo->size = (size_t)PyBytes_GET_SIZE(payload);
 }
@@ -200,9 +201,8 @@ cargo_set(struct isles_cargo *cargo, PyObject *owner, PyObject *payload, int64_t
 static void
 cargo_of_shipment(struct isles_cargo *cargo, PyObject *shipment)
 {
-    cargo_set(cargo, Py_NewRef(shipment), FIELD(shipment, SHIPMENT_PAYLOAD),
-              PyLong_AsLongLong(FIELD(shipment, SHIPMENT_KEY)),
-              FIELD(shipment, SHIPMENT_WATCHES) == Py_None);
+    cargo_set(cargo, Py_NewRef(shipment), FIELD(shipment, SHIPMENT_KIND),
+              FIELD(shipment, SHIPMENT_PAYLOAD), PyLong_AsLongLong(FIELD(shipment, SHIPMENT_KEY)));
 }
 
 static int
@@ -212,14 +212,14 @@ pack_anew(struct isles_state *state, PyObject *callable, struct isles_cargo *car
     if (packed == NULL) {
         return -1;
     }
-    PyObject *payload = PyTuple_GET_ITEM(packed, 0), *watches = PyTuple_GET_ITEM(packed, 1);
-    if (watches == Py_False || !is_rememberable(callable)) {
-        cargo_set(cargo, Py_NewRef(payload), payload, 0, watches == Py_None);
+    if (PyTuple_GET_ITEM(packed, 2) == Py_None || !is_rememberable(callable)) {
+        PyObject *payload = PyTuple_GET_ITEM(packed, 1);
+        cargo_set(cargo, Py_NewRef(payload), PyTuple_GET_ITEM(packed, 0), payload, 0);
         Py_DECREF(packed);
         return 0;
     }
     PyObject *address = PyLong_FromVoidPtr(callable);
-    PyObject *shipment = address ? shipment_new(state, callable, address, payload, watches) : NULL;
+    PyObject *shipment = address ? shipment_new(state, callable, address, packed) : NULL;
     int result = shipment ? PyDict_SetItem(state->shipments, address, shipment) : -1;
     if (result == 0) {
         remember_last(state, callable, shipment);
@@ -287,13 +287,39 @@ unpickle(struct isles_local *local, const char *bytes, size_t size)
     return object;
 }
 
+/* A function whose code says all: its globals are those of __main__.  Needs no import, and so the
+ * interpreter none of the modules that unpickling comes with. */
+static PyObject *
+function_of_code(const char *name, const char *qualname, const char *code, const char *end)
+{
+    PyObject *module = PyImport_AddModuleRef("__main__");
+    PyObject *object = module ? PyMarshal_ReadObjectFromString(code, end - code) : NULL;
+    PyObject *own_name = object ? PyUnicode_FromString(name) : NULL;
+    PyObject *path = own_name ? PyUnicode_FromString(qualname) : NULL;
+    PyObject *function =
+        path ? PyFunction_NewWithQualName(object, PyModule_GetDict(module), path) : NULL;
+    if (function != NULL && PyObject_SetAttrString(function, "__name__", own_name) < 0) {
+        Py_CLEAR(function);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(object);
+    Py_XDECREF(own_name);
+    Py_XDECREF(path);
+    return function;
+}
+
 static PyObject *
 unpack(struct isles_local *local, const struct isles_cargo *cargo)
 {
-    if (cargo->by_reference) {
-        return import_by_name(cargo->bytes, cargo->bytes + strlen(cargo->bytes) + 1);
+    if (cargo->kind == ISLES_CARGO_PICKLE) {
+        return unpickle(local, cargo->bytes, cargo->size);
     }
-    return unpickle(local, cargo->bytes, cargo->size);
+    const char *second = cargo->bytes + strlen(cargo->bytes) + 1;
+    if (cargo->kind == ISLES_CARGO_NAME) {
+        return import_by_name(cargo->bytes, second);
+    }
+    return function_of_code(cargo->bytes, second, second + strlen(second) + 1,
+                            cargo->bytes + cargo->size);
 }
 
 static int

@@ -13,10 +13,18 @@
 #include "local.h"
 #include "state.h"
 
+/* What the bytes are; isles/_pack.py has the same numbers. */
+enum isles_cargo_kind {
+    ISLES_CARGO_PICKLE,
+    ISLES_CARGO_NAME, /* "module\0qualified name" */
+    ISLES_CARGO_CODE, /* "name\0qualified name\0" and marshalled code: all there is to the function
+                       */
+};
+
 struct isles_cargo {
-    PyObject *owner;   /* keeps `bytes` alive: a reference of the sending interpreter */
-    int64_t key;       /* 0: not to be remembered */
-    bool by_reference; /* `bytes` is "module\0qualified name"; otherwise a pickle */
+    PyObject *owner; /* keeps `bytes` alive: a reference of the sending interpreter */
+    int64_t key;     /* 0: not to be remembered */
+    enum isles_cargo_kind kind;
     const char *bytes;
     size_t size;
 };

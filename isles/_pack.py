@@ -25,7 +25,7 @@ def dumps(obj: object) -> bytes:
 def reduce_stateless(obj: Any) -> Any:
     """What pickle needs of a function whose code says all; None for everything else."""
     if _is_stateless(obj):
-        return _function, (marshal.dumps(obj.__code__), obj.__name__, obj.__qualname__)
+        return _pickling.function, (marshal.dumps(obj.__code__), obj.__name__, obj.__qualname__)
     return None
 
 
@@ -40,7 +40,7 @@ class _Strict(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         if _is_stateless(obj) or _is_of_script(obj):
-            return _function, ()
+            return _pickling.function, ()
         if getattr(obj, "__module__", None) == "__main__" and isinstance(obj, types.FunctionType):
             raise pickle.PicklingError(f"{obj!r} is not in the script")
         return NotImplemented
@@ -69,24 +69,19 @@ def _is_stateless(obj: Any) -> bool:
     return names <= vars(builtins).keys() - obj.__globals__.keys()
 
 
-def _function(code: bytes, name: str, qualname: str) -> types.FunctionType:
-    """The copy of a stateless function; its globals are those of __main__."""
-    function = types.FunctionType(marshal.loads(code), vars(sys.modules["__main__"]), name)
-    function.__qualname__ = qualname
-    return function
+# What a packed callable is: binding/functions.h.
+_PICKLE, _NAME, _CODE = range(3)
 
 
-def pack(func: Any) -> tuple[bytes, Any]:
-    """Pack a callable; return that and what its copy depends on.
+def pack(func: Any) -> tuple[int, bytes, Any]:
+    """Pack a callable; return what the bytes are, those, and what a copy depends on.
 
-    The second item is None if the callable goes by reference, as its module's and its own name
-    with a NUL between; otherwise it is pickled, and the second item is False if the copy may not
-    be used for a second call, or a tuple of watches, each (owner, where, value) as functions.c
-    reads them.
+    The last item is None if the copy may not be used for a second call; otherwise a tuple of
+    watches, each (owner, where, value) as functions.c reads them.
     """
     if _is_importable(func):
-        return f"{func.__module__}\0{func.__qualname__}".encode(), None
-    watches: Any = False
+        return _NAME, _joined(func.__module__, func.__qualname__), ()
+    watches: Any = None
     if isinstance(func, types.FunctionType):
         try:
             # Before the pickling: what changes in between makes the next call pack again.
@@ -94,11 +89,19 @@ def pack(func: Any) -> tuple[bytes, Any]:
         except _Untraceable:
             pass
     try:
-        return dumps(func), watches
+        if _is_stateless(func) and "\0" not in func.__name__ + func.__qualname__:
+            check_strictly(func)
+            names = _joined(func.__name__, func.__qualname__)
+            return _CODE, names + b"\0" + marshal.dumps(func.__code__), watches
+        return _PICKLE, dumps(func), watches
     except Exception as error:
         if (name := _culprit(func)) is None:
             raise
         raise pickle.PicklingError(f"{func.__qualname__}() uses {name!r}: {error}") from error
+
+
+def _joined(first: str, second: str) -> bytes:
+    return f"{first}\0{second}".encode()
 
 
 def _culprit(func: Any) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _pickle
 import io
+import marshal
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would cost every interpreter more than all the rest
@@ -69,6 +71,13 @@ def by_value_pickler() -> type:
 
         _kind = ByValue
     return _kind
+
+
+def function(code: bytes, name: str, qualname: str) -> Callable:
+    """The copy of a function whose code says all; its globals are those of __main__."""
+    copy = type(function)(marshal.loads(code), vars(sys.modules["__main__"]), name)
+    copy.__qualname__ = qualname
+    return copy
 
 
 class Buffers:
