@@ -73,9 +73,10 @@ def by_value_pickler() -> type:
     return _kind
 
 
-def function(code: bytes, name: str, qualname: str) -> Callable:
+def function(code: bytes, name: str, qualname: str) -> object:
     """The copy of a function whose code says all; its globals are those of __main__."""
-    copy = type(function)(marshal.loads(code), vars(sys.modules["__main__"]), name)
+    kind: Any = type(function)
+    copy = kind(marshal.loads(code), vars(sys.modules["__main__"]), name)
     copy.__qualname__ = qualname
     return copy
 
