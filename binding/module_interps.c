@@ -195,11 +195,11 @@ memory(PyObject *Py_UNUSED(module), PyObject *id)
     return PyLong_FromLongLong(bytes);
 }
 
-PyDoc_STRVAR(interrupt_doc,
-             "interrupt(id, /, exc=KeyboardInterrupt, ident=0)\n--\n\n"
-             "Raise exc in what runs in the interpreter: isles.Interpreter.interrupt().  With an\n"
-             "ident other than 0, only if it is the thread of that threading.get_ident() that is\n"
-             "inside.");
+PyDoc_STRVAR(interrupt_doc, "interrupt(id, /, exc=None, ident=0)\n--\n\n"
+                            "Raise exc (None: KeyboardInterrupt) in what runs in the interpreter:\n"
+                            "isles.Interpreter.interrupt().  With an ident other than 0, only if "
+                            "it is the thread of that threading.get_ident() that is\n"
+                            "inside.");
 
 static PyObject *
 interrupt(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -213,6 +213,9 @@ interrupt(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &ident)
         || existing(module, object, &id, &interp) < 0) {
         return NULL;
+    }
+    if (exception == Py_None) {
+        exception = PyExc_KeyboardInterrupt;
     }
     struct isles_state *state = isles__state_of_module(module);
     if (interp == NULL || !interp->ours) {

@@ -474,7 +474,7 @@ static PyType_Spec queue_spec = {
 
 PyDoc_STRVAR(
     create_queue_doc,
-    "create_queue($module, /, maxsize=0, *, unbounditems=UNBOUND)\n--\n\n"
+    "create_queue($module, /, maxsize=0, *, unbounditems=None)\n--\n\n"
     "Make a queue between interpreters and return it.\n\n"
     "maxsize: how many items it holds, an int; 0 or less: as many as memory does.\n"
     "unbounditems: what becomes of items whose interpreter ends before they are got, unless\n"
@@ -492,7 +492,9 @@ create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
     int unbound = ISLES_UNBOUND_REPLACE;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n$O:create_queue", names, &maxsize,
                                      &unbounditems)
-        || isles__queue_unbound(state, unbounditems, false, &unbound) < 0) {
+        || isles__queue_unbound(state, unbounditems == Py_None ? NULL : unbounditems, false,
+                                &unbound)
+               < 0) {
         return NULL;
     }
     struct isles_queue *queue = isles_queue_new(maxsize, unbound);

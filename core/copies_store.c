@@ -28,6 +28,10 @@ cache_folder(char *out, size_t size)
 {
     const char *named = getenv("ISLES_CACHE_DIR"), *user = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME"), *below = "", *folder = NULL;
+    const char *where = getenv("ISLES_CACHE");
+    if (where != NULL && *where != 0) {
+        return "ISLES_CACHE is neither unset nor \"memory\"";
+    }
     if (named != NULL && *named != 0) {
         folder = named;
     } else if (user != NULL && *user == '/') {
@@ -47,15 +51,19 @@ cache_folder(char *out, size_t size)
                             : NULL;
 }
 
-static uint64_t
-cache_limit(void)
+/* Whether the environment names a limit that can be understood, or none. */
+static bool
+cache_limit(uint64_t *limit)
 {
     const char *text = getenv("ISLES_CACHE_LIMIT");
+    *limit = LIMIT_DEFAULT;
+    if (text == NULL || *text == 0) {
+        return true;
+    }
     char *end;
     errno = 0;
-    unsigned long long limit = text ? strtoull(text, &end, 10) : 0;
-    bool sound = text != NULL && *text >= '0' && *text <= '9' && *end == 0 && errno == 0;
-    return sound ? limit : LIMIT_DEFAULT;
+    *limit = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == 0 && errno == 0;
 }
 
 /* The process's cache, opened at the first need and never closed. */
@@ -70,7 +78,9 @@ isles__store_cache(struct isles_cache **out, struct isles_fault *fault)
     }
     char folder[PATH_MAX];
     struct isles_cache *opened;
-    const char *why = cache_folder(folder, sizeof(folder));
+    uint64_t limit;
+    const char *why = cache_limit(&limit) ? cache_folder(folder, sizeof(folder))
+                                          : "ISLES_CACHE_LIMIT is not a number of bytes";
     if (why != NULL) {
         return isles__copies_fail_for(fault, ISLES_IO, "the folder for copies", why);
     }
@@ -141,7 +151,8 @@ static void
 trim(struct isles_cache *opened, uint64_t size)
 {
     static _Atomic uint64_t since = UINT64_MAX / 2;
-    uint64_t limit = cache_limit();
+    uint64_t limit;
+    (void)cache_limit(&limit); /* isles__store_cache() has complained */
     if (atomic_fetch_add(&since, size) + size > limit / 64) {
         atomic_store(&since, 0);
         (void)isles_cache_trim(opened, limit, NULL);

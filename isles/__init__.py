@@ -269,6 +269,8 @@ class Interpreter(_interpreters.Interpreter):
         begun is interrupted when it does.  With a timeout func runs on a thread of its own.  Raises
         as call(), and ValueError for a negative timeout.  Thread-safe.
         """
+        if not hasattr(args, "__iter__"):
+            raise TypeError(f"args are an iterable of arguments, not {type(args).__name__}")
         if timeout is None:
             return self.call(func, *args, **(kwargs or {}))
         from isles._timed import run

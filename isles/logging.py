@@ -34,6 +34,9 @@ __all__ = ["forward", "forwarder"]
 _PLAIN = frozenset((type(None), bool, int, float, str))
 
 
+_MAIN = "the main interpreter's records are where they should be"
+
+
 def forward(interp: isles.Interpreter, *, level: int | str = logging.NOTSET) -> None:
     """Send the log records of an interpreter to the main interpreter's loggers.
 
@@ -47,6 +50,8 @@ def forward(interp: isles.Interpreter, *, level: int | str = logging.NOTSET) -> 
     InterpreterError for the main interpreter, or if called on a thread that does not come from the
     main interpreter in one whose own records are not forwarded.
     """
+    if interp == isles.get_main():
+        raise isles.InterpreterError(_MAIN)
     interp.call(forwarder(level))
 
 
@@ -104,7 +109,7 @@ def _forwards() -> _Handler | None:
 
 def _install(queue: isles.Queue, level: int) -> None:
     if isles.get_current() == isles.get_main():
-        raise isles.InterpreterError("the main interpreter's records are where they should be")
+        raise isles.InterpreterError(_MAIN)
     root = logging.getLogger()
     if (before := _forwards()) is not None:
         root.removeHandler(before)

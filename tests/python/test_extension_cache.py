@@ -281,3 +281,22 @@ def test_no_such_folder(variables, expected, run):
             print(error.excinfo.msg)
     """
     assert expected in check(run(script, **variables))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("ISLES_CACHE", "disk", "ISLES_CACHE is neither unset nor"),
+        ("ISLES_CACHE_LIMIT", "8G", "ISLES_CACHE_LIMIT is not a number of bytes"),
+        ("ISLES_CACHE_LIMIT", "-1", "ISLES_CACHE_LIMIT is not a number of bytes"),
+    ],
+)
+def test_a_value_that_says_nothing(run, tmp_path, name, value, why):
+    script = """
+        try:
+            interp.call(bump)
+        except isles.ExecutionFailed as error:
+            print(error.excinfo.formatted)
+    """
+    text = check(run(script, **{"ISLES_CACHE_DIR": str(tmp_path / "copies"), name: value}))
+    assert "ImportError" in text and why in text

@@ -2,6 +2,7 @@
 
 import builtins
 import functools
+import inspect
 import os
 import textwrap
 import threading
@@ -627,3 +628,10 @@ def test_module_serves_many_interpreters_at_once(id):
     assert found[0] == id
     assert len(set(found)) == 6
     assert low.list_all() == before
+
+
+def test_everything_has_a_signature():
+    for module in (isles, low):
+        for name, value in vars(module).items():
+            if callable(value) and not isinstance(value, type) and not name.startswith("_"):
+                assert inspect.signature(value) is not None, name
