@@ -478,7 +478,8 @@ PyDoc_STRVAR(
     "Make a queue between interpreters and return it.\n\n"
     "maxsize: how many items it holds, an int; 0 or less: as many as memory does.\n"
     "unbounditems: what becomes of items whose interpreter ends before they are got, unless\n"
-    "put() says otherwise: UNBOUND puts that in their place, UNBOUND_ERROR makes get() raise\n"
+    "put() says otherwise: UNBOUND or None puts UNBOUND in their place, UNBOUND_ERROR makes get() "
+    "raise\n"
     "ItemInterpreterDestroyed, UNBOUND_REMOVE takes them out.  Any thread, any interpreter.\n"
     "Follows concurrent.interpreters.create_queue().");
 
