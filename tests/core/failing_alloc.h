@@ -4,7 +4,9 @@
 #define ISLES_TESTS_FAILING_ALLOC_H
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static long allocations_left = -1; /* the next one after these fails, once; -1: none does */
 static long allocations_failed;
@@ -37,6 +39,14 @@ failing_realloc(void *old, size_t size)
     return allocation_fails() ? NULL : realloc(old, size);
 }
 
+static inline char *
+failing_strdup(const char *text)
+{
+    return allocation_fails() ? NULL : strdup(text);
+}
+
+#define asprintf(...) (allocation_fails() ? -1 : asprintf(__VA_ARGS__))
+#define strdup failing_strdup
 #define malloc failing_malloc
 #define calloc failing_calloc
 #define realloc failing_realloc
