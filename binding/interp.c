@@ -430,7 +430,7 @@ static PyMemberDef interp_members[] = {
 };
 
 static PyType_Slot interp_slots[] = {
-    {Py_tp_doc, "The base of isles.Interpreter."},
+    {Py_tp_doc, "Interpreter(id, /)\n--\n\nThe base of isles.Interpreter."},
     {Py_tp_new, interp_new},
     {Py_tp_dealloc, interp_dealloc},
     {Py_tp_methods, interp_methods},

@@ -635,3 +635,5 @@ def test_everything_has_a_signature():
         for name, value in vars(module).items():
             if callable(value) and not isinstance(value, type) and not name.startswith("_"):
                 assert inspect.signature(value) is not None, name
+    for type_ in (isles.Interpreter, isles.Queue):
+        assert list(inspect.signature(type_).parameters) == ["id"]
