@@ -72,7 +72,7 @@ def test_descriptors_are_given_back(tmp_path):
             pool.submit(print, "x").result()
     del pool
     gc.collect()  # workers and their executor's queue know each other
-    assert count() == before
+    assert count() <= before  # less: something of another test went late
 
 
 def test_nobody_warns_of_descriptors(tmp_path):
