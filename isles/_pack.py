@@ -22,8 +22,16 @@ def dumps(obj: object) -> bytes:
     return buffer.getvalue()
 
 
-def reduce_stateless(obj: Any) -> Any:
-    """What pickle needs of a function whose code says all; None for everything else."""
+def reduce(obj: Any) -> Any:
+    """What pickle needs of code, and of a function whose code says all; None for everything else.
+
+    Of code because cloudpickle drops the name of its file, and with it the lines of tracebacks.
+    """
+    if isinstance(obj, types.CodeType):
+        try:
+            return marshal.loads, (marshal.dumps(obj),)
+        except ValueError:  # constants that somebody has put there
+            return None
     if _is_stateless(obj):
         return _pickling.function, (marshal.dumps(obj.__code__), obj.__name__, obj.__qualname__)
     return None

@@ -67,7 +67,7 @@ def by_value_pickler() -> type:
                 super().dump(obj)
 
             def reducer_override(self, obj: Any) -> Any:
-                return _pack.reduce_stateless(obj) or super().reducer_override(obj)
+                return _pack.reduce(obj) or super().reducer_override(obj)
 
         _kind = ByValue
     return _kind

@@ -88,6 +88,23 @@ def test_failing_lambda(interp):
     assert "failure(interp.call, lambda: 1 / 0)" in error.excinfo.errdisplay
 
 
+def test_failing_function_with_something_captured(interp):
+    """It is pickled, and keeps the file that its lines come from."""
+    zero = 0
+
+    class Divider:
+        def divide(self, number):
+            return number / zero  # in a class
+
+    def divide(number):
+        return number / zero  # in a function
+
+    for callable in (divide, Divider().divide):
+        display = failure(interp.call, callable, 1).excinfo.errdisplay
+        assert f'File "{__file__}", line' in display
+        assert "return number / zero  # in a" in display
+
+
 def test_function_of_earlier_source_still_has_its_lines(interp):
     interp.exec("def f():\n    return 1 / 0  # the place\n")
     for i in range(10):

@@ -1,6 +1,7 @@
 """What can be called in another interpreter, and what arrives there."""
 
 import collections
+import datetime
 import functools
 import gc
 import math
@@ -102,6 +103,18 @@ def test_module_is_missing_there(monkeypatch, interp):
 
 
 # ---- by value ----
+
+
+def test_constants_that_marshal_refuses(interp):
+    captured = 1
+
+    def func():
+        return "odd", captured
+
+    day = datetime.date(2026, 1, 1)
+    constants = [day if each == "odd" else each for each in func.__code__.co_consts]
+    func.__code__ = func.__code__.replace(co_consts=tuple(constants))
+    assert interp.call(func) == (day, 1)
 
 
 def test_lambda(interp):
@@ -534,7 +547,7 @@ def test_two_functions_in_turn_are_shipped_once(watched, pickled):
         assert (watched.call(f, 1), watched.call(g, 1)) == (1, 2)
 
     first = count_events(watched, both)
-    assert first["code.__new__"] >= 2
+    assert first["marshal.loads"] >= 2
     assert not ARRIVAL & set(count_events(watched, both))
     assert pickled == [f, g]
 
