@@ -478,9 +478,9 @@ PyDoc_STRVAR(
     "Make a queue between interpreters and return it.\n\n"
     "maxsize: how many items it holds, an int; 0 or less: as many as memory does.\n"
     "unbounditems: what becomes of items whose interpreter ends before they are got, unless\n"
-    "put() says otherwise: UNBOUND or None puts UNBOUND in their place, UNBOUND_ERROR makes get() "
-    "raise\n"
-    "ItemInterpreterDestroyed, UNBOUND_REMOVE takes them out.  Any thread, any interpreter.\n"
+    "put() says otherwise: UNBOUND or None puts UNBOUND in their place, UNBOUND_ERROR makes\n"
+    "get() raise ItemInterpreterDestroyed, UNBOUND_REMOVE takes them out.  Any thread, any\n"
+    "interpreter.\n"
     "Follows concurrent.interpreters.create_queue().");
 
 static PyObject *
@@ -541,6 +541,10 @@ wait_queues(PyObject *module, PyObject *args, PyObject *kwargs)
     int64_t deadline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:wait", names, &queues, &timeout)
         || isles__arguments_timeout(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    if (Py_IS_TYPE(queues, state->queue_type)) { /* its items would be taken */
+        PyErr_SetString(PyExc_TypeError, "wait() needs an iterable of queues, not a Queue");
         return NULL;
     }
     PyObject *list = PySequence_List(queues);

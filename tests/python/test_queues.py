@@ -70,6 +70,7 @@ def test_create():
     assert queue.unbounditems is isles.UNBOUND
     assert isles.create_queue(3).maxsize == 3
     assert isles.create_queue(maxsize=-10).maxsize == -10
+    assert isles.create_queue(unbounditems=None).unbounditems is isles.UNBOUND
     assert isles.create_queue(unbounditems=isles.UNBOUND_ERROR).unbounditems is isles.UNBOUND_ERROR
     assert queues.create is isles.create_queue and queues.wait is isles.wait
 
@@ -82,7 +83,6 @@ def test_create():
         ({"maxsize": None}, TypeError),
         ({"maxsize": 2**70}, OverflowError),
         ({"unbounditems": 3}, NotImplementedError),
-        ({"unbounditems": None}, NotImplementedError),
         ({"size": 1}, TypeError),
     ],
 )
@@ -351,6 +351,7 @@ def test_bad_arguments():
         lambda: queue.shutdown(1, 2),
         lambda: isles.wait(),
         lambda: isles.wait(queue.id),
+        lambda: isles.wait(queue),
         lambda: isles.wait([queue, 1]),
         lambda: isles.Queue(),
         lambda: isles.Queue(id=queue.id),
