@@ -84,7 +84,11 @@ def _thread_for(body: Callable[[], None]) -> threading.Thread:
 
 def checked(timeout: float) -> float:
     """The timeout; raises now what would go wrong with it later."""
-    seconds = timeout + 0.0
+    try:
+        seconds = timeout + 0.0
+    except TypeError:
+        message = f"timeout must be an int or a float, not {type(timeout).__name__}"
+        raise TypeError(message) from None
     if not seconds >= 0:  # nor is NaN
         raise ValueError("timeout must be a non-negative number")
     return seconds

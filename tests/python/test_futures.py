@@ -93,6 +93,8 @@ def test_importing_isles_does_not_import_it():
     [
         ({"max_workers": 0}, ValueError),
         ({"max_workers": -1}, ValueError),
+        ({"max_workers": "4"}, TypeError),
+        ({"max_workers": 2.5}, TypeError),
         ({"initializer": "pass"}, TypeError),
         ({"initializer": 3}, TypeError),
         ({"preload": "json"}, TypeError),
