@@ -1,4 +1,4 @@
-"""isles: Python in isolated interpreters: every core, one process, any package.
+"""isles: Python in isolated interpreters: every core, one process, nearly any package.
 
 The names and the behaviour are those of PEP 734 and `concurrent.interpreters`, on CPython 3.13 to
 3.15; what goes beyond them is keyword-only.

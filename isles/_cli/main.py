@@ -179,7 +179,7 @@ def add_check(commands: "argparse._SubParsersAction[Parser]") -> None:
         metavar="N",
         type=positive,
         default=1,
-        help="how many packages at once (default: %(default)s; more disturb the figures)",
+        help="how many packages at once (default: %(default)s; more than one disturbs the figures)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
 
