@@ -31,7 +31,8 @@ def find(module: str, function: str) -> Callable[[str], Any]:
         place = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
-            raise TargetError(f"there is no module {module!r}") from None
+            hint = " (a module has no .py in its name)" if module.endswith(".py") else ""
+            raise TargetError(f"there is no module {module!r}{hint}") from None
         raise  # the module is there, one that it imports is not
     try:
         target = attrgetter(function)(place)

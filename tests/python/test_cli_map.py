@@ -291,6 +291,10 @@ def test_odd_ends_of_a_call(place, text, kind, message):
     [
         (["nowhere:f", "a"], "isles map: there is no module 'nowhere'\n"),
         (["jobs.inner:f", "a"], "isles map: there is no module 'jobs.inner'\n"),
+        (
+            ["jobs.py:number", "a"],
+            "isles map: there is no module 'jobs.py' (a module has no .py in its name)\n",
+        ),
         (["jobs:nothing", "a"], "isles map: module 'jobs' has no function 'nothing'\n"),
         (["jobs:Box.no", "a"], "isles map: module 'jobs' has no function 'Box.no'\n"),
         (["jobs:number", "a"], "isles map: jobs:number is not a function but int\n"),
