@@ -1,6 +1,7 @@
 """How callables and values travel that C code alone can't pack: imported at the first of them."""
 
 import builtins
+import functools
 import io
 import marshal
 import pickle
@@ -23,15 +24,19 @@ def dumps(obj: object) -> bytes:
 
 
 def reduce(obj: Any) -> Any:
-    """What pickle needs of code, and of a function whose code says all; None for everything else.
+    """What pickle needs of what cloudpickle does not do, or not as well; None for the rest.
 
-    Of code because cloudpickle drops the name of its file, and with it the lines of tracebacks.
+    Of code it drops the name of the file, and with it the lines of tracebacks.  What functools
+    caches it takes by name.
     """
     if isinstance(obj, types.CodeType):
         try:
             return marshal.loads, (marshal.dumps(obj),)
         except ValueError:  # constants that somebody has put there
             return None
+    if isinstance(obj, functools._lru_cache_wrapper) and not _is_importable(obj):
+        parameters = obj.cache_parameters()
+        return _pickling.cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
     if _is_stateless(obj):
         return _pickling.function, (marshal.dumps(obj.__code__), obj.__name__, obj.__qualname__)
     return None

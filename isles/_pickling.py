@@ -81,6 +81,12 @@ def function(code: bytes, name: str, qualname: str) -> object:
     return copy
 
 
+def cached(func: Callable, maxsize: int | None, typed: bool) -> object:
+    import functools
+
+    return functools.lru_cache(maxsize, typed)(func)
+
+
 class Buffers:
     """An iterator that can be told where to go on."""
 

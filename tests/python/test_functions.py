@@ -105,6 +105,32 @@ def test_module_is_missing_there(monkeypatch, interp):
 # ---- by value ----
 
 
+def test_caches(interp):
+    """Of functions that can't be imported: by value, and empty."""
+
+    @functools.lru_cache(maxsize=7, typed=True)
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    class Squares:
+        @functools.cache
+        def of(self, n):
+            return n * n
+
+        @functools.cached_property
+        def first(self):
+            return self.of(1)
+
+    def inside(n):
+        return fibonacci(n), fibonacci.cache_parameters(), Squares().of(n), Squares().first
+
+    assert fibonacci(20) == 6765
+    assert interp.call(fibonacci, 30) == 832040
+    assert interp.call(inside, 30) == (832040, {"maxsize": 7, "typed": True}, 900, 1)
+    assert interp.call(lambda func: (func.cache_info().currsize, func(9)), fibonacci) == (0, 34)
+    assert fibonacci.cache_info().currsize == 7
+
+
 def test_constants_that_marshal_refuses(interp):
     captured = 1
 
