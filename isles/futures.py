@@ -81,7 +81,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
     ) -> None:
         if max_workers is None:
             max_workers = _cpus.usable()
-        if not isinstance(max_workers, int):
+        if not hasattr(max_workers, "__index__"):
             raise TypeError(f"max_workers must be an integer, not {type(max_workers).__name__}")
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
