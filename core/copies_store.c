@@ -51,7 +51,7 @@ cache_folder(char *out, size_t size)
                             : NULL;
 }
 
-/* Whether the environment names a limit that can be understood, or none. */
+/* Whether the environment names a limit that can be understood, or none: then it is the default. */
 static bool
 cache_limit(uint64_t *limit)
 {
@@ -62,8 +62,12 @@ cache_limit(uint64_t *limit)
     }
     char *end;
     errno = 0;
-    *limit = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == 0 && errno == 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != 0 || errno != 0) {
+        return false;
+    }
+    *limit = number;
+    return true;
 }
 
 /* The process's cache, opened at the first need and never closed. */
@@ -152,7 +156,7 @@ trim(struct isles_cache *opened, uint64_t size)
 {
     static _Atomic uint64_t since = UINT64_MAX / 2;
     uint64_t limit;
-    (void)cache_limit(&limit); /* isles__store_cache() has complained */
+    (void)cache_limit(&limit); /* if it was changed to nonsense since isles__store_cache(): none */
     if (atomic_fetch_add(&since, size) + size > limit / 64) {
         atomic_store(&since, 0);
         (void)isles_cache_trim(opened, limit, NULL);
