@@ -290,21 +290,19 @@ unpickle(struct isles_local *local, const char *bytes, size_t size)
 /* A function whose code says all: its globals are those of __main__.  Needs no import, and so the
  * interpreter none of the modules that unpickling comes with. */
 static PyObject *
-function_of_code(const char *name, const char *qualname, const char *code, const char *end)
+function_of_code(const char *bytes, size_t size)
 {
     PyObject *module = PyImport_AddModuleRef("__main__");
-    PyObject *object = module ? PyMarshal_ReadObjectFromString(code, end - code) : NULL;
-    PyObject *own_name = object ? PyUnicode_FromString(name) : NULL;
-    PyObject *path = own_name ? PyUnicode_FromString(qualname) : NULL;
-    PyObject *function =
-        path ? PyFunction_NewWithQualName(object, PyModule_GetDict(module), path) : NULL;
-    if (function != NULL && PyObject_SetAttrString(function, "__name__", own_name) < 0) {
+    PyObject *parts = module ? PyMarshal_ReadObjectFromString(bytes, (Py_ssize_t)size) : NULL;
+    PyObject *name, *qualname, *code, *function = NULL;
+    if (parts != NULL && PyArg_ParseTuple(parts, "OOO", &name, &qualname, &code)) {
+        function = PyFunction_NewWithQualName(code, PyModule_GetDict(module), qualname);
+    }
+    if (function != NULL && PyObject_SetAttrString(function, "__name__", name) < 0) {
         Py_CLEAR(function);
     }
     Py_XDECREF(module);
-    Py_XDECREF(object);
-    Py_XDECREF(own_name);
-    Py_XDECREF(path);
+    Py_XDECREF(parts);
     return function;
 }
 
@@ -314,12 +312,10 @@ unpack(struct isles_local *local, const struct isles_cargo *cargo)
     if (cargo->kind == ISLES_CARGO_PICKLE) {
         return unpickle(local, cargo->bytes, cargo->size);
     }
-    const char *second = cargo->bytes + strlen(cargo->bytes) + 1;
     if (cargo->kind == ISLES_CARGO_NAME) {
-        return import_by_name(cargo->bytes, second);
+        return import_by_name(cargo->bytes, cargo->bytes + strlen(cargo->bytes) + 1);
     }
-    return function_of_code(cargo->bytes, second, second + strlen(second) + 1,
-                            cargo->bytes + cargo->size);
+    return function_of_code(cargo->bytes, cargo->size);
 }
 
 static int

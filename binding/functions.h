@@ -17,8 +17,7 @@
 enum isles_cargo_kind {
     ISLES_CARGO_PICKLE,
     ISLES_CARGO_NAME, /* "module\0qualified name" */
-    ISLES_CARGO_CODE, /* "name\0qualified name\0" and marshalled code: all there is to the function
-                       */
+    ISLES_CARGO_CODE, /* marshalled (name, qualified name, code): all there is to the function */
 };
 
 struct isles_cargo {

@@ -2,6 +2,7 @@
 
 import builtins
 import functools
+import importlib
 import io
 import marshal
 import pickle
@@ -42,6 +43,18 @@ def reduce(obj: Any) -> Any:
     return None
 
 
+def globals_read(obj: Any) -> dict[str, Any]:
+    """The globals that the code of a function reads which goes by value; empty for all else."""
+    if not isinstance(obj, types.FunctionType) or _is_importable(obj):
+        return {}
+    names = _names(obj.__code__) & obj.__globals__.keys()
+    read = {name: _global(obj, name) for name in names}
+    for value in read.values():
+        if isinstance(value, types.ModuleType):
+            _import_submodules(value, {*obj.__code__.co_names})
+    return read
+
+
 def check_strictly(obj: object) -> None:
     """With ISLES_STRICT: raise for what the standard library does not pickle."""
     if _STRICT:
@@ -79,7 +92,28 @@ def _is_stateless(obj: Any) -> bool:
         names = _global_names(obj.__code__, frozenset())
     except _Untraceable:
         return False
+    if obj.__globals__.get("__package__") and _imports(obj.__code__):
+        return False  # it may be relative
     return names <= vars(builtins).keys() - obj.__globals__.keys()
+
+
+_LAZY: Any = getattr(types, "LazyImportType", ())  # since 3.15
+
+
+def _global(func: types.FunctionType, name: str) -> Any:
+    """A global, as if the function used it: what was imported lazily is imported then."""
+    value = func.__globals__[name]
+    if isinstance(value, _LAZY):
+        func.__globals__[name] = value = value.resolve()
+    return value
+
+
+def _import_submodules(module: types.ModuleType, names: set[str]) -> None:
+    """Import the lazily imported ones that code with these names may use: cloudpickle looks."""
+    prefix = f"{module.__name__}."
+    for name in sorted(getattr(sys, "lazy_modules", ())):  # since 3.15
+        if name.startswith(prefix) and names.issuperset(name.removeprefix(prefix).split(".")):
+            importlib.import_module(name)
 
 
 # What a packed callable is: binding/functions.h.
@@ -93,7 +127,7 @@ def pack(func: Any) -> tuple[int, bytes, Any]:
     watches, each (owner, where, value) as functions.c reads them.
     """
     if _is_importable(func):
-        return _NAME, _joined(func.__module__, func.__qualname__), ()
+        return _NAME, f"{func.__module__}\0{func.__qualname__}".encode(), ()
     watches: Any = None
     if isinstance(func, types.FunctionType):
         try:
@@ -102,19 +136,15 @@ def pack(func: Any) -> tuple[int, bytes, Any]:
         except _Untraceable:
             pass
     try:
-        if _is_stateless(func) and "\0" not in func.__name__ + func.__qualname__:
+        if _is_stateless(func):
             check_strictly(func)
-            names = _joined(func.__name__, func.__qualname__)
-            return _CODE, names + b"\0" + marshal.dumps(func.__code__), watches
+            names = str(func.__name__), str(func.__qualname__)  # marshal knows no subclasses
+            return _CODE, marshal.dumps((*names, func.__code__)), watches
         return _PICKLE, dumps(func), watches
     except Exception as error:
         if (name := _culprit(func)) is None:
             raise
         raise pickle.PicklingError(f"{func.__qualname__}() uses {name!r}: {error}") from error
-
-
-def _joined(first: str, second: str) -> bytes:
-    return f"{first}\0{second}".encode()
 
 
 def _culprit(func: Any) -> str | None:
@@ -153,6 +183,7 @@ class _Untraceable(Exception):
     """Something captured can change without its identity changing, or the copy would remember."""
 
 
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _STORES = ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF")
 
 # (owner, where, value) or (owner, name): functions.c says what they mean.
@@ -182,7 +213,7 @@ def _captured(func: types.FunctionType, owner: Any) -> Iterator[_Watch]:
             raise _Untraceable from None
     for name in _global_names(func.__code__, frozenset(func.__code__.co_freevars)):
         if name in func.__globals__:
-            yield owner, name, func.__globals__[name]
+            yield owner, name, _global(func, name)
         else:
             yield owner, name
 
@@ -197,12 +228,46 @@ def _global_names(code: types.CodeType, captured: frozenset[str]) -> set[str]:
         if instruction.opname in _STORES:
             if instruction.opname.endswith("GLOBAL") or name in captured:
                 raise _Untraceable
-        elif instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+        elif instruction.opname in _LOADS:
             names.add(name)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant, captured & set(constant.co_freevars))
+    for inner in _inner(code):
+        names |= _global_names(inner, captured & set(inner.co_freevars))
     return names
+
+
+_known_names: weakref.WeakKeyDictionary[types.CodeType, set[str]] = weakref.WeakKeyDictionary()
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The globals that the code reads; not what the body of a class has given a value before."""
+    names = _known_names.get(code)
+    if names is None:
+        names = _known_names[code] = _find_names(code)
+    return names
+
+
+def _find_names(code: types.CodeType) -> set[str]:
+    import dis
+
+    names: set[str] = set()
+    own: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_NAME":
+            own.add(instruction.argval)
+        elif instruction.opname in _LOADS and instruction.argval not in own:
+            names.add(instruction.argval)
+    return names.union(*map(_names, _inner(code)))
+
+
+def _inner(code: types.CodeType) -> list[types.CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+
+
+def _imports(code: types.CodeType) -> bool:
+    import dis
+
+    imports = any(each.opname == "IMPORT_NAME" for each in dis.get_instructions(code))
+    return imports or any(map(_imports, _inner(code)))
 
 
 def _is_atom(value: object) -> bool:

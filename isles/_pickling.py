@@ -67,7 +67,14 @@ def by_value_pickler() -> type:
                 super().dump(obj)
 
             def reducer_override(self, obj: Any) -> Any:
-                return _pack.reduce(obj) or super().reducer_override(obj)
+                if own := _pack.reduce(obj):
+                    return own
+                read = _pack.globals_read(obj)
+                reduced = super().reducer_override(obj)
+                if read and reduced is not NotImplemented:
+                    # cloudpickle overlooks what only the body of a class names.
+                    reduced[2][1]["__globals__"].update(read)
+                return reduced
 
         _kind = ByValue
     return _kind

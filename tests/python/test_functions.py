@@ -681,6 +681,90 @@ def test_builtins_about_the_caller_are_about_main(func, interp):
     assert "x" in interp.call(func)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", type("Name", (str,), {})("own")])
+def test_odd_names(name, interp):
+    def func():
+        return 1
+
+    func.__name__ = func.__qualname__ = name
+    assert interp.call(func) == 1
+    copy = interp.call(far.same, func)
+    assert (copy.__name__, copy.__qualname__) == (name, name)
+
+
+def test_relative_import_in_a_nested_function(tmp_path, monkeypatch):
+    package = tmp_path / "far_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "sibling.py").write_text("VALUE = 42")
+    (package / "nested.py").write_text(
+        "def outer():\n"
+        "    def inner():\n"
+        "        from .sibling import VALUE\n"
+        "        return VALUE\n"
+        "    return inner\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from far_package import nested
+
+    with isles.create() as interp:
+        assert interp.call(nested.outer()) == 42
+
+
+# ---- globals ----
+
+
+def test_global_that_only_the_body_of_a_class_names(in_main, interp):
+    source = """
+        import threading
+
+        limit, kind, lock = 3, int, threading.Lock()
+
+        def func():
+            class Local:
+                lock = kind
+                most = limit if lock else None
+
+                def method[T: kind](self) -> kind:
+                    return self.most
+
+            bound = Local.method.__type_params__[0].__bound__
+            return Local().method(), bound is kind is Local.method.__annotations__["return"]
+    """
+    func = in_main(source, "func")
+    assert interp.call(func) == (3, True)
+    sys.modules["__main__"].limit = 4
+    assert interp.call(func) == (4, True)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports are new in CPython 3.15")
+def test_lazy_imports(in_main, interp):
+    source = """
+        lazy import json
+        lazy import xml.dom.minidom
+        lazy from textwrap import dedent
+        lazy import no_such_module
+
+        def helper():
+            return dedent("  a")
+
+        def func():
+            return json.dumps(1), xml.__name__, helper()
+
+        def submodule():
+            return xml.dom.minidom.__name__
+
+        def missing():
+            return no_such_module
+    """
+    func = in_main(source, "func")
+    for _ in range(2):
+        assert interp.call(func) == ("1", "xml", "a")
+        assert interp.call(sys.modules["__main__"].submodule) == "xml.dom.minidom"
+    with pytest.raises(isles.NotShareableError, match="no_such_module"):
+        interp.call(sys.modules["__main__"].missing)
+
+
 # ---- ISLES_STRICT ----
 
 STRICT = """
