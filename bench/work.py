@@ -1,7 +1,12 @@
 """What the benchmarks run inside interpreters: an importable module like a user's own."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the interpreters that are measured import this: `typing` would be most of it
+    from typing import Any
 
 
 def nothing() -> None:
