@@ -1,7 +1,9 @@
 """``python -m isles demo``, and the measuring that it does."""
 
 import ast
+import gc
 import json
+import mmap
 import signal
 import subprocess
 import sys
@@ -245,11 +247,13 @@ def test_totals():
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's /proc")
 def test_growth_sees_own_memory_and_that_of_children():
+    gc.collect()
     with memory.Growth() as growth:
-        block = b"x" * 30_000_000
+        block = mmap.mmap(-1, 30_000_000)  # new pages, whatever earlier tests have left free
+        block[::4096] = bytes(len(range(0, len(block), 4096)))
         growth.sample()
     assert 29e6 < growth.bytes < 60e6
-    del block
+    block.close()
     code = "b = b'x' * 30_000_000; print(flush=True); input()"
     with memory.Growth() as growth:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
