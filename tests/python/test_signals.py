@@ -212,7 +212,7 @@ def test_idle_watcher_uses_no_time():
 def test_ctrl_c_in_a_terminal(wait):
     """The terminal sends the signal to all that is in its foreground; here by a pty."""
     script = textwrap.dedent(f"""\
-        import os, isles
+        import os, time, isles
         os.open(os.ttyname(0), os.O_RDWR)  # the terminal becomes that of this session
         FOREVER = "while True: pass"
         def forever(*args):
@@ -228,6 +228,8 @@ def test_ctrl_c_in_a_terminal(wait):
                         {wait}
                     except KeyboardInterrupt:
                         print("stopped", flush=True)
+                        while interp.is_running():  # run() waits for it a moment only
+                            time.sleep(0.01)
                 assert interp.call(abs, -2) == 2
                 pool.terminate_workers()
             print("over", flush=True)
