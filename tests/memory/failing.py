@@ -19,6 +19,12 @@ from isles import _interpreters
 
 REPEATED = 20
 
+# How many calls below isles an allocation still fails; 4 where nothing is said.  Without memory
+# CPython itself aborts where it makes an interpreter; and its loop corrupts the heap where it can't
+# make a function object (PyFunction_NewWithQualName, seen on 3.13 and 3.14): that is 4 calls below
+# if the compiler has left some out.
+DEPTHS = {"create_close": 1, "call_pickled": 3, "call_by_value": 3}
+
 
 def code_of(path):
     """Where the code of a shared object lies."""
@@ -85,10 +91,7 @@ def until_none_fails(operation, interp, queue):
 
 def main():
     operation = OPERATIONS[sys.argv[1]]
-    # Without memory CPython itself aborts where it makes an interpreter; and with 4, where the
-    # compiler has left out calls, its loop is reached: a function object that can't be made there
-    # corrupts the heap (PyFunction_NewWithQualName, 3.13).
-    depth = 1 if operation.__name__ == "create_close" else 3
+    depth = DEPTHS.get(sys.argv[1], 4)
     isles_code = code_of(re.escape(_interpreters.__file__))
     failing_malloc.code(isles_code, code_of(r"/ld-linux[^/]*"), depth)
     interp = isles.create()
