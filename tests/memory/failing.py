@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import failing_malloc
-from operations import OPERATIONS, check_works, empty, settle
+from operations import OPERATIONS, check_works, empty, growth, settle
 
 import isles
 from isles import _interpreters
@@ -48,32 +48,22 @@ def attempt(operation, n, *args):
     return None, failing_malloc.disarm()
 
 
-def settled(interp):
-    settle(interp)
-    return failing_malloc.alive()
-
-
-def growth(operation, n, interp, queue):
+def left_behind(operation, n, interp, queue):
     """What is more alive after each time that the n-th allocation failed."""
-    least = None
-    for _ in range(3):
-        before = settled(interp)
-        for _ in range(REPEATED):
-            attempt(operation, n, interp, queue)
-            empty(queue)
-        grown = (settled(interp) - before) / REPEATED
-        least = grown if least is None else min(least, grown)
-        if least < 0.5:
-            break
-    return least
+
+    def do():
+        attempt(operation, n, interp, queue)
+        empty(queue)
+
+    return growth(failing_malloc.alive, interp, do, REPEATED, tries=3, enough=0.5)
 
 
 def until_none_fails(operation, interp, queue):
     """The number of allocations, what was raised and how often, and those that left something."""
     raised = collections.Counter()
     leaking = []
-    settled(interp)
-    usual = growth(operation, 0, interp, queue)
+    settle(interp)
+    usual = left_behind(operation, 0, interp, queue)
     for n in itertools.count(1):
         error, failed = attempt(operation, n, interp, queue)
         if not failed:
@@ -85,7 +75,7 @@ def until_none_fails(operation, interp, queue):
         empty(queue)
         check_works(interp)
         # Some is CPython's: what an interpreter leaves that ended.
-        if growth(operation, n, interp, queue) > usual + 0.5:
+        if left_behind(operation, n, interp, queue) > usual + 0.5:
             leaking.append(n)
 
 

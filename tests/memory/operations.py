@@ -45,6 +45,22 @@ def settle(interp):
         call(sys._clear_type_cache)
 
 
+def growth(count, interp, do, repeated, tries, enough):
+    """How much more there is after each time, as count() has it: the least of some tries, since
+    caches fill up; the first that is below `enough` will do."""
+    least = float("inf")
+    for _ in range(tries):
+        settle(interp)
+        before = count()
+        for _ in range(repeated):
+            do()
+        settle(interp)
+        least = min(least, (count() - before) / repeated)
+        if least < enough:
+            break
+    return least
+
+
 def operation(function):
     OPERATIONS[function.__name__] = function
     return function
