@@ -15,22 +15,6 @@ isles__put_span(struct isles_encoder *e, struct isles_export *export, struct isl
     return 0;
 }
 
-int
-isles__put_lent_bytes(struct isles_encoder *e, PyObject *object, unsigned flag)
-{
-    struct isles_export export;
-    struct isles_span span;
-    if (isles__export(e->local, object, &export) < 0) {
-        return -1;
-    }
-    int result = isles__put_span(e, &export, &span);
-    if (result == 0) {
-        result = isles__put_fixed(e, ISLES_TAG_LENT_BYTES | flag, &span, sizeof(span));
-    }
-    isles__export_fini(&export);
-    return result;
-}
-
 static int
 put_layout(struct isles_encoder *e, const Py_buffer *view, bool packed)
 {
@@ -56,8 +40,9 @@ put_layout(struct isles_encoder *e, const Py_buffer *view, bool packed)
     return 0;
 }
 
+/* Lends the memory of an object that exports it; the layout is for who is to see it as a view. */
 static int
-put_view(struct isles_encoder *e, PyObject *object, unsigned flag)
+put_export(struct isles_encoder *e, PyObject *object, unsigned tag, bool with_layout)
 {
     struct isles_export export;
     struct isles_span span;
@@ -66,14 +51,20 @@ put_view(struct isles_encoder *e, PyObject *object, unsigned flag)
     }
     int result = isles__put_span(e, &export, &span);
     if (result == 0) {
-        result = isles__put_fixed(e, ISLES_TAG_VIEW | flag, &span, sizeof(span));
+        result = isles__put_fixed(e, tag, &span, sizeof(span));
     }
-    if (result == 0) {
+    if (result == 0 && with_layout) {
         bool packed = export.copied && !PyBuffer_IsContiguous(&export.view, 'A');
         result = put_layout(e, &export.view, packed);
     }
     isles__export_fini(&export);
     return result;
+}
+
+int
+isles__put_lent_bytes(struct isles_encoder *e, PyObject *object, unsigned flag)
+{
+    return put_export(e, object, ISLES_TAG_LENT_BYTES | flag, false);
 }
 
 /* After the pickle of an exporter: what describes it without its class, if its memory went out of
@@ -162,7 +153,7 @@ put_as_view(struct isles_encoder *e, PyObject *object, const struct isles_step *
     if (met != 0) {
         return met < 0 ? -1 : 0;
     }
-    int result = put_view(e, object, flag);
+    int result = put_export(e, object, ISLES_TAG_VIEW | flag, true);
     return result < 0 && isles__is_pickling_failure() ? isles__refuse(e, object, step) : result;
 }
 
