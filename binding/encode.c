@@ -1,3 +1,4 @@
+#include "../core/registry_threads.h"
 #include "encode_parts.h"
 
 int

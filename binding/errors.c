@@ -1,3 +1,5 @@
+#include "../core/registry_threads.h"
+#include "../core/registry.h"
 #include "errors.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "exit.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "failures.h"
 
 #include "../core/status.h"

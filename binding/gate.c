@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "gate_parts.h"
 #include "interrupts.h"

@@ -14,6 +14,9 @@
 
 #include "../core/message.h"
 #include "../core/registry.h"
+#include "../core/registry_interps.h"
+#include "../core/registry_seats.h"
+#include "../core/registry_threads.h"
 
 struct isles_pass {
     struct isles_interp *interp; /* where it leads; borrowed */

@@ -7,9 +7,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "../core/registry.h"
-
 #define ISLES_EXPORTED __attribute__((visibility("default")))
+
+struct isles_interp;
 
 /* Lets the linker find them when it loads copies, and sees to forks; 0, or -1 with ImportError or
  * MemoryError.  Cheap when done. */

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "ids.h"
 
 #include "../core/status.h"

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "interrupts.h"
 
 #include "../core/queue.h"

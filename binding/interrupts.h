@@ -2,9 +2,9 @@
  * signals that reach the main thread while it is in another interpreter.
  *
  * Code that runs bytecode is reached by a *pending call*, which CPython makes between two
- * instructions; one that waits in a queue is woken.  What is meant is a stay (core/registry.h),
- * never the interpreter: a pending call that comes when the stay is over does nothing.
- * docs/design/interrupts.md has the why. */
+ * instructions; one that waits in a queue is woken.  What is meant is a stay
+ * (core/registry_interps.h), never the interpreter: a pending call that comes when the stay is over
+ * does nothing. docs/design/interrupts.md has the why. */
 #ifndef ISLES_BINDING_INTERRUPTS_H
 #define ISLES_BINDING_INTERRUPTS_H
 

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "loader.h"
 
 #include <stdio.h>

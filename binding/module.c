@@ -1,5 +1,6 @@
 /* isles._interpreters: the low-level module. */
 #include "../core/queue.h"
+#include "../core/registry.h"
 #include "errors.h"
 #include "functions.h"
 #include "ids.h"

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "errors.h"
 #include "gate.h"

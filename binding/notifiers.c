@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "../core/registry_threads.h"
 #include "../core/notifier.h"
 #include "../core/status.h"
 #include "errors.h"

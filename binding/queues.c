@@ -1,3 +1,4 @@
+#include "../core/registry_threads.h"
 #include "queues.h"
 
 #include "../core/status.h"

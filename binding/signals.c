@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "signals.h"
 
 #include "../core/os.h"

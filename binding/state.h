@@ -7,7 +7,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "../core/registry.h"
+#include "../core/registry_interps.h"
 
 struct isles_state {
     PyTypeObject *id_type;     /* InterpreterID */

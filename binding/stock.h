@@ -2,7 +2,7 @@
  * back.  One for the process; docs/design/stock.md tells what it promises.
  *
  * A thread of its own, in no interpreter and of low priority, makes them and ends them.  While they
- * wait they are SHELVED (core/registry.h): the registry's word says who gets each, once. */
+ * wait they are SHELVED (core/registry_interps.h): the registry's word says who gets each, once. */
 #ifndef ISLES_BINDING_STOCK_H
 #define ISLES_BINDING_STOCK_H
 

@@ -1,3 +1,4 @@
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "codec.h"
 #include "errors.h"

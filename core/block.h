@@ -4,14 +4,14 @@
  * to something in an interpreter, its owner, which keeps it until the block comes back.  Whoever
  * drops the last reference to a lent block may be anywhere, so it puts it on the owner's list of
  * returned ones, and the owner is made to look there.  The owner can't end before all it lent is
- * back: `lent` counts that, registry.h.
+ * back: `lent` counts that, registry_interps.h.
  *
  * A block never moves or changes its size. */
 #ifndef ISLES_BLOCK_H
 #define ISLES_BLOCK_H
 
 #include "message.h"
-#include "registry.h"
+#include "registry_interps.h"
 
 struct isles_block {
     struct isles_shared shared;

@@ -11,7 +11,7 @@
 /* Something that belongs to no interpreter and is counted: the head of each such struct. */
 enum isles_kind {
     ISLES_BLOCK,    /* memory: block.h */
-    ISLES_HOLD,     /* an interpreter that must not end: registry.h */
+    ISLES_HOLD,     /* an interpreter that must not end: registry_interps.h */
     ISLES_QUEUE,    /* queue.h */
     ISLES_NOTIFIER, /* notifier.h; never in a message */
 };

@@ -28,7 +28,7 @@ struct isles_notifier {
     int fd;                            /* closed with the last reference: nobody writes after */
     _Atomic(struct isles_note *) last; /* newest first; NULL: none; a sentinel: closed */
 
-    /* registry.h; both under the registry's lock. */
+    /* registry_threads.h; both under the registry's lock. */
     struct isles_thread *thread; /* whose loop it is, as long as that lives; or NULL */
     struct isles_notifier *next; /* another one of that thread's */
 };

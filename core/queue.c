@@ -1,5 +1,6 @@
 #include "queue_parts.h"
 #include "registry.h"
+#include "registry_threads.h"
 
 /* ---- waiting ---- */
 

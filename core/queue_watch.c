@@ -1,5 +1,6 @@
 #include "queue_parts.h"
 #include "registry.h"
+#include "registry_threads.h"
 
 static bool
 watch_all(struct isles_watch *watches, size_t count, atomic_uint *word)

@@ -8,9 +8,12 @@
 
 #include "os.h"
 #include "registry.h"
+#include "registry_interps.h"
+#include "registry_seats.h"
+#include "registry_threads.h"
 #include "status.h"
 
-/* The one lock: of the table, of all lists that registry.h says so of, and of what threads wait
+/* The one lock: of the table, of all that the headers say so of, and of what threads wait
  * for. */
 extern isles_mutex isles__registry_lock;
 

@@ -1,3 +1,4 @@
+#include "message.h"
 #include "registry_parts.h"
 
 static atomic_int wanted; /* stays that are to be interrupted */

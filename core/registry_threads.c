@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "notifier.h"
 #include "registry_parts.h"
 
 static _Thread_local struct isles_thread *self;

@@ -4,6 +4,9 @@
 #include "check.h"
 #include "os.h"
 #include "registry.h"
+#include "registry_interps.h"
+#include "registry_seats.h"
+#include "registry_threads.h"
 #include "status.h"
 
 static void

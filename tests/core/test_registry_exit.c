@@ -1,6 +1,8 @@
 /* The exit flag, which is for good: a program of its own. */
 #include "check.h"
 #include "registry.h"
+#include "registry_interps.h"
+#include "registry_threads.h"
 #include "status.h"
 
 static void

@@ -6,6 +6,9 @@
 
 #include "check.h"
 #include "registry.h"
+#include "registry_interps.h"
+#include "registry_seats.h"
+#include "registry_threads.h"
 #include "status.h"
 
 static int told;
