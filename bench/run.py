@@ -132,7 +132,12 @@ def measure(plan: Plan, groups: list[str]) -> list[Row]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="where the figures go; by default those of a whole --full to bench/results/",
+    )
     parser.add_argument(
         "--only", action="append", choices=FULL, metavar="NAME", help=f"of {', '.join(FULL)}"
     )
@@ -164,6 +169,12 @@ def print_losses(measured: list[Row]) -> None:
         print(how_much.rjust(24), at_what, sep="  ")
 
 
+def kept(args: argparse.Namespace, facts: dict[str, Any]) -> Path | None:
+    """The file of this version's figures, if these are all of them."""
+    whole = args.full and not args.only and not args.quick and facts["isles"]
+    return RESULTS / f"{facts['isles']}-{facts['python']}.json" if whole else None
+
+
 def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
@@ -176,11 +187,12 @@ def main() -> None:
     print_losses(measured)
     print(f"\nload {facts['load_after']}")
     print_missed(measured, not args.only)
-    path = args.json or RESULTS / f"{facts['isles'] or 'none'}-{facts['python']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figures = {"machine": facts, "rows": [row.as_json() for row in measured]}
-    path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    print(f"figures in {path}")
+    path = args.json or kept(args, facts)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figures = {"machine": facts, "rows": [row.as_json() for row in measured]}
+        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+        print(f"figures in {path}")
 
 
 if __name__ == "__main__":
