@@ -2,11 +2,11 @@
 
 ===============  ============================================================
 main             arguments, and which command runs
-engine           workers, each a thread that owns an interpreter (map and demo)
 tables           tables and bars on the terminal (demo and check)
 memory           resident memory of a process and all that it started
 errors           exit codes, and what ends a command with a message
 mapping          ``map``: a function over many inputs, results as JSON lines
+map_workers      its workers, each a thread that owns an interpreter
 map_remote       what ``map`` runs inside its interpreters
 map_progress     the progress bar and everything else that ``map`` writes
 demo             ``demo``: the same work in four ways, compared

@@ -46,11 +46,10 @@ def processes(chunks: list[Chunk], workers: int) -> Iterator[Results]:
 
 @contextlib.contextmanager
 def interpreters(chunks: list[Chunk], workers: int) -> Iterator[Results]:
-    """The engine that `map` uses."""
-    from .engine import Crew
+    from isles.futures import InterpreterPoolExecutor
 
-    with Crew(measure_files, chunks, workers=workers, setup=quiet) as crew:
-        yield crew.results()
+    with InterpreterPoolExecutor(workers, initializer=quiet) as pool:
+        yield pool.map(measure_files, chunks)
 
 
 WAYS: Final[dict[str, Way]] = {

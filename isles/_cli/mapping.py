@@ -14,9 +14,9 @@ from typing import Final, NoReturn
 import isles
 
 from . import map_remote
-from .engine import Crew, Outcome
 from .errors import INTERRUPTED, READER_GONE, WRONG_USAGE, UsageError
 from .map_progress import Screen
+from .map_workers import Outcome, Workers
 
 PATIENCE: Final = 1.0  # seconds after Ctrl-C for writing what is done
 
@@ -24,17 +24,17 @@ PATIENCE: Final = 1.0  # seconds after Ctrl-C for writing what is done
 def run(options: argparse.Namespace) -> int:
     inputs = gather(options)
     total = len(inputs) if isinstance(inputs, list) else None
-    crew = Crew(
+    workers = Workers(
         map_remote.call,
         inputs,
-        workers=options.jobs if total is None else max(1, min(options.jobs, total)),
+        count=options.jobs if total is None else max(1, min(options.jobs, total)),
         setup=map_remote.prepare,
         setup_args=options.target,
     )
     screen = Screen(total)
     try:
-        with stopped_by_ctrl_c(crew), crew:
-            failed = write_all(crew, screen)
+        with stopped_by_ctrl_c(workers), workers:
+            failed = write_all(workers, screen)
     except isles.ExecutionFailed as failure:
         leave(WRONG_USAGE, explain_setup(failure, options.target[0]))
     except KeyboardInterrupt:
@@ -75,11 +75,11 @@ def lines() -> Iterator[str]:
 # Results
 
 
-def write_all(crew: Crew, screen: Screen) -> int:
+def write_all(workers: Workers, screen: Screen) -> int:
     """Write each outcome when its turn has come; how many failed."""
     done = failed = 0
     try:
-        for batch in crew.batches(screen.tick):
+        for batch in workers.batches(screen.tick):
             failed += report_failures(batch, screen)
             done += len(batch)
             if batch:
@@ -134,14 +134,14 @@ def explain_setup(failure: isles.ExecutionFailed, module: str) -> str:
 
 
 @contextlib.contextmanager
-def stopped_by_ctrl_c(crew: Crew) -> Iterator[None]:
-    """SIGINT stops the crew between two lines of output, never within one.
+def stopped_by_ctrl_c(workers: Workers) -> Iterator[None]:
+    """SIGINT stops them between two lines of output, never within one.
 
     Should the output take no more (a full pipe that nobody reads), an alarm ends the process.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        crew.interrupt()
+        workers.interrupt()
         signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
     def give_up(number: int, frame: FrameType | None) -> None:

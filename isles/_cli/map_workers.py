@@ -1,11 +1,12 @@
-"""Workers that call one function with many items, in isolated interpreters.
+"""The workers of ``map``: one function, many items, in isolated interpreters.
 
-A worker is a thread of main's that owns an interpreter. `Interpreter.call` lets go of main's GIL
-while the function runs, so the workers' functions run on all cores; main's GIL is held only to
-take an item and to hand over an outcome.
+No executor, because here the workers take the items themselves: one that waits for the next line of
+standard input keeps no outcome from being written, and what still runs or reads when it is over is
+left alone.
 
-Everything that happens comes to the consumer through one SimpleQueue, whose `put` is reentrant:
-a signal handler may call `Crew.interrupt` at any time.
+A worker is a thread of main's that owns an interpreter. Everything that happens comes to the
+consumer through one SimpleQueue, whose `put` is reentrant: a signal handler may call
+`Workers.interrupt` at any time.
 
 Memory stays bounded when the items never end: a worker takes an item only while fewer than
 LOOK_AHEAD items have been taken and not yet consumed in order.
@@ -45,7 +46,7 @@ _DONE: Final = object()  # a worker found no further item
 _INTERRUPT: Final = object()
 
 
-class Crew:
+class Workers:
     """Calls `task(item)` for each item and hands out the outcomes in the order of the items.
 
     `setup(*setup_args)` runs first in each interpreter; the other workers start when the first
@@ -60,7 +61,7 @@ class Crew:
         task: Callable[[Any], Any],
         items: Iterable[Any],
         *,
-        workers: int,
+        count: int,
         setup: Callable[..., object],
         setup_args: tuple[Any, ...] = (),
     ) -> None:
@@ -77,9 +78,9 @@ class Crew:
         self._next = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"isles worker {n}", daemon=True)
-            for n in range(workers)
+            for n in range(count)
         ]
-        self._running = workers
+        self._running = count
 
     def __enter__(self) -> Self:
         return self
@@ -99,14 +100,6 @@ class Crew:
     def interrupt(self) -> None:
         """Make `batches` hand out what is done and raise KeyboardInterrupt. For signal handlers."""
         self._events.put(_INTERRUPT)
-
-    def results(self) -> Iterator[Any]:
-        """The values in order; the first failure is raised."""
-        for batch in self.batches():
-            for outcome in batch:
-                if outcome.failure is not None:
-                    raise outcome.failure
-                yield outcome.value
 
     def batches(self, tick: float | None = None) -> Iterator[list[Outcome]]:
         """Yield what is done, in order; an empty list whenever `tick` seconds passed without news.
@@ -181,7 +174,7 @@ class Crew:
         self._events.put(_DONE)
 
     def _take(self) -> tuple[int, Any] | None:
-        """The next item with its index, or None when there is none, or the crew was stopped."""
+        """The next item with its index, or None when there is none or they were stopped."""
         self._slots.acquire()
         with self._taking:
             job = None if self._stopped else next(self._items, None)
