@@ -54,7 +54,7 @@ def by_value_pickler() -> type:
     if _kind is None:
         import cloudpickle
 
-        from isles import _pack
+        from isles import _functions, _pack
 
         class ByValue(cloudpickle.Pickler):
             def __init__(self, file: Any, lend: Any, persistent_id: Any) -> None:
@@ -69,7 +69,7 @@ def by_value_pickler() -> type:
             def reducer_override(self, obj: Any) -> Any:
                 if own := _pack.reduce(obj):
                     return own
-                read = _pack.globals_read(obj)
+                read = _functions.globals_read(obj)
                 reduced = super().reducer_override(obj)
                 if read and reduced is not NotImplemented:
                     # cloudpickle overlooks what only the body of a class names.
