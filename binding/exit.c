@@ -69,6 +69,22 @@ threads_inside(struct isles_interp *interp, const PyThreadState *mine, bool inte
     return inside;
 }
 
+/* What is interrupted between opening a file and using it leaves it open, and with -W always says
+ * so; of an import in one that nobody has asked for, nobody is to hear that.  In the interpreter.
+ */
+static void
+silence(const struct isles_interp *interp)
+{
+    if (atomic_load(&interp->hidden) != ISLES_UNUSED) {
+        return;
+    }
+    PyObject *warnings = PyImport_ImportModule("warnings");
+    PyObject *done = warnings ? PyObject_CallMethod(warnings, "simplefilter", "s", "ignore") : NULL;
+    Py_XDECREF(done);
+    Py_XDECREF(warnings);
+    PyErr_Clear();
+}
+
 static void *
 stopper_body(void *arg)
 {
@@ -91,6 +107,9 @@ stopper_body(void *arg)
             isles_sleep_forever();
         }
         bool insist = wish == INTERRUPT && looks % INSIST_EVERY == 0;
+        if (insist) {
+            silence(stopper->interp);
+        }
         if (threads_inside(stopper->interp, ts, insist) == 0
             && !isles_interp_is_running(stopper->interp)) {
             break;

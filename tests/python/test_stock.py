@@ -443,13 +443,31 @@ def test_exit_while_it_is_filled(n):
 
 STUCK = pytest.param(
     "time.sleep(60)",
+    id="stuck",
     marks=pytest.mark.skipif(
         hasattr(sys, "gettotalrefcount"), reason="debug builds abort if one is left behind"
     ),
 )
 
 
-@pytest.mark.parametrize("body", [STUCK, "\n while True: pass"])
+# As a file does that is left open when the import is interrupted.
+WARNS = """
+ try:
+  while True: pass
+ finally:
+  import warnings
+  warnings.warn("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        STUCK,
+        pytest.param("\n while True: pass", id="runs"),
+        pytest.param(WARNS, id="warns"),
+    ],
+)
 def test_exit_while_it_imports(tmp_path, body):
     (tmp_path / "stock_slow.py").write_text(
         f"import os, time\nif os.path.exists(__file__ + '.slow'):{body}\n"
