@@ -14,7 +14,7 @@ from typing import Any
 
 import work
 from queue_rows import add_rows
-from rows import ChildFailed, Plan, Row, Sampler, alternate, in_child
+from rows import ChildFailed, Plan, Row, Sampler, SpeedUp, alternate, in_child
 from sides import HERE, isles_side
 
 WORKERS = 2
@@ -146,20 +146,15 @@ def tasks(plan: Plan) -> Iterator[Row]:
             yield from add_rows(alternate(samplers, plan.rounds(rounds)), name)
 
 
-class Burn:
-    """Samples (the time of a task for each worker, one after the other) / (that of all at once)."""
+class Burn(SpeedUp):
+    """The same job on each worker of an executor."""
 
-    def __init__(self, executor: Executor, n: int):
-        self._submit = partial(executor.submit, work.burn, n)
+    def __init__(self, executor: Executor, n: int) -> None:
+        super().__init__([partial(executor.submit, work.burn, n)] * WORKERS)
 
-    def __call__(self) -> float:
-        start = time.perf_counter_ns()
-        for _ in range(WORKERS):
-            self._submit().result()
-        middle = time.perf_counter_ns()
-        for future in [self._submit() for _ in range(WORKERS)]:
+    def run(self, jobs: list[Callable[[], Any]]) -> None:
+        for future in [submit() for submit in jobs]:
             future.result()
-        return (middle - start) / (time.perf_counter_ns() - middle)
 
 
 def workers(plan: Plan) -> Iterator[Row]:
@@ -167,13 +162,15 @@ def workers(plan: Plan) -> Iterator[Row]:
     work.burn(20_000)
     n = int(20_000 * BURN_NS / (time.perf_counter_ns() - start))
     with ExitStack() as stack:
-        samplers: dict[str, Sampler] = {
-            name: Burn(executor, n) for name, executor in hire(stack).items()
-        }
+        samplers = {name: Burn(executor, n) for name, executor in hire(stack).items()}
         taken = alternate(samplers, plan.rounds(15))
     for row in add_rows(taken, "two workers against one"):
         row.unit = "x"
-        row.ratio = row.isles.median if row.isles else None
+        row.ratio = samplers["isles"].undisturbed() if "isles" in samplers else None
+        row.notes.append(
+            f"the ratio is between the fastest times: {row.beside}"
+            f" {samplers[row.beside].undisturbed():.2f}x"
+        )
         yield row
 
 

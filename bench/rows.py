@@ -11,7 +11,7 @@ import sysconfig
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -183,7 +183,7 @@ class Plan:
 Sampler = Callable[[], float | tuple[float, ...]]
 
 
-def alternate(samplers: dict[str, Sampler], rounds: int) -> dict[str, list[Any]]:
+def alternate(samplers: Mapping[str, Sampler], rounds: int) -> dict[str, list[Any]]:
     """Calls each sampler once a round, in the opposite order every other round."""
     taken: dict[str, list[Any]] = {name: [] for name in samplers}
     order = list(samplers)
@@ -361,15 +361,6 @@ def stocked(plan: Plan) -> Iterator[Row]:
 # --- two interpreters against one ---------------------------------------------------------------
 
 
-def run_together(jobs: list[Callable[[], object]]) -> float:
-    """The ns of all jobs, a thread each; an error in one is raised here."""
-    start = time.perf_counter_ns()
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        for done in [pool.submit(job) for job in jobs]:
-            done.result()
-    return time.perf_counter_ns() - start
-
-
 class SpeedUp:
     """Samples (time of two jobs one after the other) / (time of both at once)."""
 
@@ -378,14 +369,25 @@ class SpeedUp:
         self._apart: list[float] = []
         self._together: list[float] = []
 
+    def run(self, jobs: list[Callable[[], object]]) -> None:
+        """Run the jobs at once, a thread each; an error in one is raised here."""
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
+
+    def _time(self, jobs: list[Callable[[], object]]) -> float:
+        start = time.perf_counter_ns()
+        self.run(jobs)
+        return time.perf_counter_ns() - start
+
     def _run_apart(self) -> None:
-        self._apart.append(sum(run_together([job]) for job in self._jobs))
+        self._apart.append(sum(self._time([job]) for job in self._jobs))
 
     def __call__(self) -> float:
         apart_first = len(self._apart) % 2 == 1
         if apart_first:
             self._run_apart()
-        self._together.append(run_together(self._jobs))
+        self._together.append(self._time(self._jobs))
         if not apart_first:
             self._run_apart()
         return self._apart[-1] / self._together[-1]
