@@ -4,7 +4,7 @@ Prints a table and writes JSON. It is a report: the exit code is 0 whatever it f
 `make bench-full` also measures how cost grows, and keeps its figures in bench/results/, one file
 for each version of isles and Python.
 Ratios: how many times faster isles is; isles / the other, where the target is at most so much, and
-for memory; the speed-up itself, for two interpreters against one.
+for memory; the speed-up itself, between the fastest times, for two together against one.
 
 Not by pyperf: it runs one benchmark after the other, each in processes of its own.  Here the sides
 take turns every few milliseconds, in one process where they can, so that what else the machine

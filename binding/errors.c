@@ -1,9 +1,9 @@
-#include "../core/registry_threads.h"
-#include "../core/registry.h"
 #include "errors.h"
 
 #include <stdlib.h>
 
+#include "../core/registry.h"
+#include "../core/registry_threads.h"
 #include "../core/status.h"
 #include "failures.h"
 

@@ -1,10 +1,10 @@
-#include "../core/registry.h"
 #include "exit.h"
 
 #include <stdlib.h>
 
 #include "../core/os.h"
 #include "../core/queue.h"
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "gate.h"
 #include "private.h"
@@ -70,19 +70,14 @@ threads_inside(struct isles_interp *interp, const PyThreadState *mine, bool inte
 }
 
 /* What is interrupted between opening a file and using it leaves it open, and with -W always says
- * so; of an import in one that nobody has asked for, nobody is to hear that.  In the interpreter.
- */
+ * so; of an import in one that nobody has asked for, nobody is to hear that.  No Python code may
+ * run for it here: what is to be interrupted may hold the lock that it would wait for. */
 static void
 silence(const struct isles_interp *interp)
 {
-    if (atomic_load(&interp->hidden) != ISLES_UNUSED) {
-        return;
+    if (atomic_load(&interp->hidden) == ISLES_UNUSED && PySys_SetObject("stderr", Py_None) < 0) {
+        PyErr_Clear();
     }
-    PyObject *warnings = PyImport_ImportModule("warnings");
-    PyObject *done = warnings ? PyObject_CallMethod(warnings, "simplefilter", "s", "ignore") : NULL;
-    Py_XDECREF(done);
-    Py_XDECREF(warnings);
-    PyErr_Clear();
 }
 
 static void *

@@ -13,7 +13,6 @@
 #include <Python.h>
 
 #include "../core/message.h"
-#include "../core/registry.h"
 #include "../core/registry_interps.h"
 #include "../core/registry_seats.h"
 #include "../core/registry_threads.h"

@@ -1,6 +1,6 @@
-#include "../core/registry.h"
 #include "ids.h"
 
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "errors.h"
 #include "private.h"

@@ -1,7 +1,7 @@
-#include "../core/registry.h"
 #include "interrupts.h"
 
 #include "../core/queue.h"
+#include "../core/registry.h"
 #include "codec.h"
 #include "gate.h"
 #include "private.h"

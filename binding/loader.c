@@ -1,10 +1,10 @@
-#include "../core/registry.h"
 #include "loader.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "../core/copies.h"
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "hooks.h"
 #include "loader_parts.h"

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
-#include "../core/registry_threads.h"
 #include "../core/notifier.h"
+#include "../core/registry_threads.h"
 #include "../core/status.h"
 #include "errors.h"
 #include "queues_parts.h"

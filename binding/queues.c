@@ -1,6 +1,6 @@
-#include "../core/registry_threads.h"
 #include "queues.h"
 
+#include "../core/registry_threads.h"
 #include "../core/status.h"
 #include "arguments.h"
 #include "queues_parts.h"

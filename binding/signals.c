@@ -1,7 +1,7 @@
-#include "../core/registry.h"
 #include "signals.h"
 
 #include "../core/os.h"
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "gate.h"
 #include "interrupts.h"

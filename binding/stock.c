@@ -1,5 +1,5 @@
-#include "../core/registry.h"
 #include "../core/os.h"
+#include "../core/registry.h"
 #include "../core/status.h"
 #include "codec.h"
 #include "failures.h"

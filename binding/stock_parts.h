@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../core/digest.h"
+#include "../core/message.h"
 #include "stock.h"
 
 /* How an interpreter of the stock is made.  Does not change once the stock has it. */

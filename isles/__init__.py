@@ -390,7 +390,7 @@ def get_main() -> Interpreter:
 if _interpreters.get_current() == _interpreters.get_main():
     # _pack is for the first call, but imported here, where alone a process can fork: the child of a
     # fork during another thread's import would wait for that thread's module lock for ever.
-    from isles import _exit, _pack
+    from isles import _exit, _functions, _pack, _watches
 
     _exit.register()
-    del _exit, _pack
+    del _exit, _functions, _pack, _watches

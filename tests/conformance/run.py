@@ -128,7 +128,7 @@ def report(results: dict[str, str], whole: bool) -> int:
     if whole and share < GOAL:
         wrong.append(f"fewer than {GOAL:.0%} passed")
     for line in wrong:
-        print(line)
+        print("FAILED", line)
     print(
         f"=== conformance: {len(run) - len(failed)} of {len(run)} passed ({share:.1%}),"
         f" {len(run.keys() & strict)} of these {len(run)} with ISLES_STRICT,"

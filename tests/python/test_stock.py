@@ -459,6 +459,16 @@ WARNS = """
   warnings.warn("interrupted")
 """
 
+# Whoever interrupts it must not wait for it.
+HOLDS_WARNINGS = """
+ import warnings
+ def simplefilter(*args):
+  while True: pass
+ warnings.simplefilter = warnings.showwarning = simplefilter
+ with warnings.catch_warnings():
+  warnings.warn("in the way")
+"""
+
 
 @pytest.mark.parametrize(
     "body",
@@ -466,6 +476,7 @@ WARNS = """
         STUCK,
         pytest.param("\n while True: pass", id="runs"),
         pytest.param(WARNS, id="warns"),
+        pytest.param(HOLDS_WARNINGS, id="holds warnings"),
     ],
 )
 def test_exit_while_it_imports(tmp_path, body):
