@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from child_process import forks
+from child_process import forks, under_asan
 
 IMPORT = """
 import sys
@@ -261,6 +261,10 @@ def test_out_of_thread_specific_keys(run, tmp_path):
     assert "The process has no thread-specific key left" in text
 
 
+# A thread that began just before the limit was set starts after it, on a busy machine.
+@pytest.mark.skipif(
+    under_asan, reason="AddressSanitizer ends a process whose thread can't have a signal stack"
+)
 def test_out_of_memory(run, tmp_path):
     script = """
         import resource
