@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -25,6 +26,8 @@ from sides import HERE, Interp, Side
 
 BATCH_NS = 4_000_000  # short: both sides see the same weather
 CHILD_SECONDS = 300
+BEGIN_SECONDS = 0.1
+ENDLESS = 1 << 62
 CYCLES = 2000
 CYCLES_SECONDS = 50  # what both sides together may take in a default run
 NOISE_KIB = 1024  # the same code grows by 70 to 340 KiB
@@ -64,6 +67,7 @@ TARGETS = {
     'exec("pass")': Target("≥", 50, (3, 14)),
     "create": Target("≥", 0.95),  # no slower; the same code on both sides differs by 5 %
     "create from a stock": Target("≥", 200, (3, 14)),  # the rest of create() costs 3.13 half
+    "interrupt what computes against a process's terminate": Target("≤", 50_000, unit="µs"),
     "two interpreters against one": Target("≥", 1.95),
     "memory, idle interpreter": Target("≤", 1.1),
     "memory growth": Target("≤", 1),
@@ -358,6 +362,47 @@ def stocked(plan: Plan) -> Iterator[Row]:
         yield row
 
 
+# --- stopping what computes ---------------------------------------------------------------------
+
+
+def stops(plan: Plan) -> Iterator[Row]:
+    """From when it is told to end until it has ended."""
+    if plan.isles is None:
+        return
+    context = multiprocessing.get_context("forkserver")
+    with ExitStack() as stack:
+        interp: Any = ready(plan.isles, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+
+        def interrupted() -> float:
+            call = pool.submit(interp.call, work.burn, ENDLESS)
+            while not interp.is_running():
+                time.sleep(0.001)
+            time.sleep(BEGIN_SECONDS)
+            start = time.perf_counter_ns()
+            interp.interrupt()
+            error = call.exception()
+            taken = time.perf_counter_ns() - start
+            assert str(error).startswith("KeyboardInterrupt"), error
+            return taken
+
+        def terminated() -> float:
+            process = context.Process(target=work.burn, args=(ENDLESS,))
+            process.start()
+            time.sleep(BEGIN_SECONDS)
+            start = time.perf_counter_ns()
+            process.terminate()
+            process.join()
+            return time.perf_counter_ns() - start
+
+        samplers: dict[str, Sampler] = {"terminate": terminated, "isles": interrupted}
+        taken = alternate(samplers, plan.rounds(40))
+    row = Row("interrupt what computes", "ns", beside="a process's terminate")
+    row.other, row.isles = column(taken, "terminate"), column(taken, "isles")
+    row.ratio = over(row.other, row.isles)
+    yield row
+
+
 # --- two interpreters against one ---------------------------------------------------------------
 
 
@@ -543,6 +588,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "bare": bare,
     "create": lives,
     "stock": stocked,
+    "interrupt": stops,
     "cores": cores,
     "memory": memory,
     "cycles": growth,

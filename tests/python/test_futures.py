@@ -15,15 +15,13 @@ from concurrent.futures.thread import BrokenThreadPool
 import far
 import far_tasks
 import pytest
-from child_process import check_clean, forks, run_script
+from child_process import LATE, check_clean, forks, run_script
 
 import isles
 from isles import _cpus
 from isles._cpus import _quotas_above
 from isles._future import Future
 from isles.futures import BrokenInterpreterPool, InterpreterPoolExecutor
-
-LATE = 20.0  # seconds after which something that is to happen has failed
 
 
 @pytest.fixture
@@ -901,13 +899,13 @@ EXITS = {
 @pytest.mark.parametrize("name", EXITS)
 def test_exit(name):
     body, code, out = EXITS[name]
-    ended = run_script(EXIT + body, os.path.dirname(__file__), timeout=15)
+    ended = run_script(EXIT + body, os.path.dirname(__file__))
     assert (ended.code, ended.err) == (code, ""), ended
     if out is None:
         assert sorted(map(int, ended.out.split())) == list(range(20)), ended
     else:
         assert ended.out == out, ended
-    assert ended.seconds < 3.0, ended  # two, on a machine with nothing else to do
+    assert ended.seconds < LATE, ended
 
 
 @forks

@@ -9,7 +9,7 @@ import time
 import weakref
 
 import pytest
-from child_process import check_clean, forks, run_script
+from child_process import LATE, check_clean, forks, run_script
 
 import isles
 from isles import queues
@@ -17,7 +17,6 @@ from isles import queues
 both = pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "shared"])
 
 SOON = 0.05  # seconds after which a wait that is to go on has begun
-LATE = 20.0  # seconds after which a wait that is to end has failed
 
 
 @pytest.fixture(params=[True, False], ids=["isolated", "shared"])
@@ -413,7 +412,7 @@ def test_an_idle_reader_uses_no_cpu():
         assert isles.wait([queue], timeout=0.1) == []
         return time.thread_time() - start
 
-    assert InThread(read).give() < 0.02
+    assert InThread(read).give() < 0.05
 
 
 def test_what_is_encoded_counts_at_the_put():
@@ -867,7 +866,7 @@ def test_a_handler_that_returns_does_not_end_the_wait():
         try:
             empty.get(timeout=0.5)
         except isles.QueueEmpty:
-            assert 0.5 <= time.monotonic() - start < 5
+            assert 0.5 <= time.monotonic() - start < 20
     """)
     assert out == "handled\n" * 3
 
@@ -893,7 +892,7 @@ def test_the_main_thread_inside_waits_without_being_watched():
                 except isles.QueueEmpty:
                     pass
                 used = time.process_time() - before
-            assert used < 0.01, used''')
+            assert used < 0.05, used''')
     """)
 
 
@@ -935,10 +934,9 @@ def test_exit(name, isolated):
             + f"interp.exec({define!r})\n"
             + textwrap.dedent(EXIT[name])
             + "\ntime.sleep(0.1)\nsys.exit(3)\n",
-            timeout=10,
         )
         assert (ended.code, ended.out, ended.err) == (3, "", ""), ended
-        assert ended.seconds < 5, ended
+        assert ended.seconds < LATE, ended
 
 
 def test_exit_callbacks_may_wait():
