@@ -803,7 +803,8 @@ def test_a_task_is_cancelled_by_its_own_future():
         assert future.cancel() is False
         # One that is about to enter.
         future = pool.submit(far.forever, far.SlowToPack())
-        time.sleep(0.1)
+        while not future.running():
+            time.sleep(0.001)
         assert future.cancel() is False
         with pytest.raises(KeyboardInterrupt):
             future.result(10)

@@ -202,6 +202,6 @@ def test_ctrl_c_while_a_pipe_is_full():
         os.read(reader, 10)
         time.sleep(0.3)
         child.send_signal(2)
-        time.sleep(0.2)
+        time.sleep(1)
         os.close(reader)  # what the interpreter's end may want to write
         assert "KeyboardInterrupt" in child.communicate(timeout=20)[1]
