@@ -123,7 +123,7 @@ def test_ctrl_c(tmp_path, way):
         command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, start_new_session=True
     )
     start = time.monotonic()
-    while len(of_session(child.pid)) == 1:  # of its own and the one that it measures
+    while len(of_session(child.pid)) == 1:  # until the one that it measures is there
         assert time.monotonic() - start < child_process.LATE
         time.sleep(0.01)
     time.sleep(1)
