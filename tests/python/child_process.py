@@ -21,8 +21,7 @@ forks = pytest.mark.skipif(
 # CPython with its own assertions: slower, and stricter with what is half done.
 debug = hasattr(sys, "gettotalrefcount")
 
-# Seconds after which what should have happened has failed: many times what a busy machine takes,
-# and less than what it would wait for if nothing ended it.  bench/ measures what is promised.
+# Seconds after which what is to happen has failed.
 LATE = 20.0
 
 LEFT_AT_EXIT = "managed_static_type_state_clear: Assertion"

@@ -14,7 +14,7 @@ import weakref
 import far
 import far_aio
 import pytest
-from child_process import LATE, check_clean, forks, run_script
+from child_process import check_clean, debug, forks, run_script
 
 import isles
 from isles import aio
@@ -25,6 +25,10 @@ except ImportError:
     uvloop = None
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop and uvloop.new_event_loop}
+
+# The issue's: what was cancelled is back after so many seconds.  CI's machines are shared.
+BACK = 0.05
+SHARED = 2 if debug else 0.5
 
 
 @pytest.fixture(params=LOOPS)
@@ -491,15 +495,18 @@ def test_interpreters_compute_at_the_same_time(run):
 @pytest.mark.parametrize("func", [far.forever, far.wait_for], ids=["computes", "waits"])
 def test_cancelling_interrupts(run, interp, func):
     async def main():
-        one = aio.Interpreter(interp)
+        one, seconds = aio.Interpreter(interp), []
         queue = isles.create_queue()
         for _ in range(10):
             [call] = await soon(one.call(func, queue))
             await until(interp.is_running)
-            assert await cancelled(call) < LATE
-            async with asyncio.timeout(LATE):
-                await until(lambda: not interp.is_running())
+            start = time.perf_counter()
+            await cancelled(call)
+            await until(lambda: not interp.is_running())
+            seconds.append(time.perf_counter() - start)
             assert await one.call(far.same, 1) == 1
+        assert sorted(seconds)[len(seconds) // 2] < BACK
+        assert max(seconds) < SHARED
 
     run(main())
 
@@ -511,7 +518,7 @@ def test_a_timeout(run, interp):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await one.call(far.forever)
-        assert 0.1 <= time.perf_counter() - start < LATE
+        assert 0.1 <= time.perf_counter() - start < 0.1 + SHARED
         async with asyncio.timeout(10):
             assert await one.call(far.same, 1) == 1
 
@@ -525,7 +532,7 @@ def test_what_is_blocked_in_c_is_left(run, interp):
         with open(reader, "rb"), open(writer, "wb"):
             [call] = await soon(one.call(os.read, reader, 1))
             await until(interp.is_running)
-            assert 0.04 <= await cancelled(call) < LATE  # which waits for 0.05 s
+            assert BACK - 0.01 <= await cancelled(call) < BACK + 0.2
             assert interp.is_running()
             [after] = await soon(one.call(far.same, 1))
             await asyncio.sleep(0.1)
@@ -552,8 +559,8 @@ def test_a_call_that_has_not_begun_never_runs(run, interp):
     async def main():
         one = aio.Interpreter(interp)
         before = await one.call(far.count)
-        first, second = await soon(one.call(time.sleep, 0.3), one.call(far.count))
-        await cancelled(second)
+        first, second = await soon(one.call(time.sleep, 0.1), one.call(far.count))
+        assert await cancelled(second) < BACK
         assert not first.done()
         await first
         assert await one.call(far.count) == before + 1
@@ -591,7 +598,7 @@ def test_making_and_closing_can_be_cancelled_before_they_begin(run):
         await cancelled(made)
         await until(lambda: isles.list_all() == before)
         one = await aio.create()
-        call, close = await soon(one.call(time.sleep, 0.3), one.close())
+        call, close = await soon(one.call(time.sleep, 0.1), one.close())
         await cancelled(close)
         await call
         assert await one.call(far.same, 1) == 1
@@ -605,7 +612,7 @@ def test_main_can_not_be_interrupted(run):
         one = aio.Interpreter(isles.get_main())
         [call] = await soon(one.call(time.sleep, 0.2))
         await asyncio.sleep(0.05)
-        assert await cancelled(call) < LATE
+        assert await cancelled(call) < SHARED
         assert await one.call(far.same, 1) == 1
         with pytest.raises(isles.InterpreterError):
             await one.close()
@@ -657,7 +664,7 @@ def test_an_idle_loop_is_interrupted(run, interp, queues):
             call = asyncio.create_task(one.call(idle, begun.queue, *queues))
             await begun.get()
             await asyncio.sleep(0.02)
-            assert await cancelled(call) < LATE
+            assert await cancelled(call) < SHARED
             await until(lambda: not interp.is_running())
         assert not queues or queues[0].empty()
         assert await one.call(far.same, 1) == 1
@@ -771,7 +778,7 @@ def test_cancelling_interrupts_a_task(run):
                     async with asyncio.timeout(0):
                         await task
                 assert await loop.run_in_executor(pool, far.same, 1) == 1
-                assert time.perf_counter() - start < LATE
+                assert time.perf_counter() - start < SHARED
 
     run(main())
 
@@ -937,7 +944,7 @@ def test_the_process_exits(what):
         pytest.skip("debug builds abort if one is left behind")
     ended = run_script(PRELUDE + textwrap.dedent(body) + "in_a_thread(main)", timeout=20)
     assert (ended.code, ended.out, ended.err) == (0, out, ""), ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 5, ended
 
 
 def test_ctrl_c_reaches_a_loop_in_an_interpreter():
@@ -956,7 +963,7 @@ def test_ctrl_c_reaches_a_loop_in_an_interpreter():
     """
     ended = run_script(PRELUDE + textwrap.dedent(script), interrupt=True)
     assert (ended.code, ended.out, ended.err) == (0, "ready\nstopped\n", ""), ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 5, ended
 
 
 @forks

@@ -131,8 +131,9 @@ def test_ctrl_c(tmp_path, way):
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=20) == ("", "")
     assert child.returncode == 130
+    assert time.monotonic() - start < 4
     while of_session(child.pid):  # the fork server ends when it notices
-        assert time.monotonic() - start < child_process.LATE
+        assert time.monotonic() - start < 10
         time.sleep(0.1)
 
 

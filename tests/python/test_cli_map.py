@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from child_process import LATE
 
 COMMAND = [sys.executable, "-m", "isles", "map"]
 JOBS = '''
@@ -347,15 +346,17 @@ def test_the_target_is_imported_in_workers_only(place):
 # Ends before the end
 
 
-def interrupt(child, place, marker: str, after: int) -> None:
-    """Send SIGINT when `marker` has `after` files; the child ends soon."""
+def interrupt(child, place, marker: str, after: int) -> float:
+    """Send SIGINT when `marker` has `after` files; how long the child took to end."""
     end = time.monotonic() + 30
     while len(list(place.glob(marker))) < after:
         assert time.monotonic() < end
         time.sleep(0.02)
     time.sleep(0.5)
+    start = time.monotonic()
     child.send_signal(signal.SIGINT)
-    child.wait(LATE)
+    child.wait(20)
+    return time.monotonic() - start
 
 
 @pytest.fixture
@@ -369,8 +370,9 @@ def stuck(place):
 
 def test_ctrl_c(stuck):
     child = start(stuck, "-j", "2", "stuck:f", "a", "b", "wait", "c", "wait", "d", stderr=-1)
-    interrupt(child, stuck, "*.done", 3)
+    seconds = interrupt(child, stuck, "*.done", 3)
     output, errors = child.communicate()
+    assert seconds < 2
     assert child.returncode == 130
     assert errors == ""
     assert [line["input"] for line in parse(output)] == ["a", "b", "c"]
@@ -380,7 +382,8 @@ def test_ctrl_c_while_reading_standard_input(stuck):
     child = start(stuck, "stuck:f", stderr=-1)
     child.stdin.write("a\n")
     child.stdin.flush()
-    interrupt(child, stuck, "*.done", 1)
+    seconds = interrupt(child, stuck, "*.done", 1)
+    assert seconds < 2
     assert child.returncode == 130
     output, errors = child.communicate()
     assert [line["input"] for line in parse(output)] == ["a"]
@@ -392,7 +395,7 @@ def test_ctrl_c_while_the_module_is_imported(place):
         "import pathlib, time\npathlib.Path('x.done').touch()\ntime.sleep(50)\n"
     )
     child = start(place, "slow:f", "a", stderr=-1)
-    interrupt(child, place, "*.done", 1)
+    assert interrupt(child, place, "*.done", 1) < 2
     assert child.communicate() == ("", "")
     assert child.returncode == 130
 
@@ -403,7 +406,7 @@ def test_ctrl_c_while_nobody_reads(place):
         "import pathlib\ndef f(text):\n    pathlib.Path('x.done').touch()\n    return 'x' * 10**6\n"
     )
     child = start(place, "big:f", "a", "b", stderr=-1)
-    interrupt(child, place, "*.done", 1)
+    assert interrupt(child, place, "*.done", 1) < 3
     assert child.returncode == 130
     child.communicate()
 
@@ -533,8 +536,10 @@ def test_ctrl_c_on_a_terminal(terminal):
     one = terminal(*COMMAND, "-j", "2", "jobs:wait", "0", "50", "0", "50")
     assert select.select([one.child.stdout], [], [], 20)[0]
     time.sleep(0.5)
+    start = time.monotonic()
     one.press(b"\x03")
-    assert one.child.wait(LATE) == 130
+    assert one.child.wait(20) == 130
+    assert time.monotonic() - start < 2
     assert [line["input"] for line in parse(one.child.stdout.read().decode())] == ["0", "0"]
     assert "Traceback" not in one.read(1)
 

@@ -899,13 +899,13 @@ EXITS = {
 @pytest.mark.parametrize("name", EXITS)
 def test_exit(name):
     body, code, out = EXITS[name]
-    ended = run_script(EXIT + body, os.path.dirname(__file__))
+    ended = run_script(EXIT + body, os.path.dirname(__file__), timeout=15)
     assert (ended.code, ended.err) == (code, ""), ended
     if out is None:
         assert sorted(map(int, ended.out.split())) == list(range(20)), ended
     else:
         assert ended.out == out, ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 3.0, ended  # two, on a machine with nothing else to do
 
 
 @forks

@@ -33,7 +33,7 @@ class Running:
         return self
 
     def __exit__(self, *_):
-        self._thread.join(20)
+        self._thread.join(10)
         assert not self._thread.is_alive()
 
     @property

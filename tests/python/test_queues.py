@@ -412,7 +412,7 @@ def test_an_idle_reader_uses_no_cpu():
         assert isles.wait([queue], timeout=0.1) == []
         return time.thread_time() - start
 
-    assert InThread(read).give() < 0.05
+    assert InThread(read).give() < 0.02
 
 
 def test_what_is_encoded_counts_at_the_put():
@@ -866,7 +866,7 @@ def test_a_handler_that_returns_does_not_end_the_wait():
         try:
             empty.get(timeout=0.5)
         except isles.QueueEmpty:
-            assert 0.5 <= time.monotonic() - start < 20
+            assert 0.5 <= time.monotonic() - start < 5
     """)
     assert out == "handled\n" * 3
 
@@ -892,7 +892,7 @@ def test_the_main_thread_inside_waits_without_being_watched():
                 except isles.QueueEmpty:
                     pass
                 used = time.process_time() - before
-            assert used < 0.05, used''')
+            assert used < 0.01, used''')
     """)
 
 
@@ -934,9 +934,10 @@ def test_exit(name, isolated):
             + f"interp.exec({define!r})\n"
             + textwrap.dedent(EXIT[name])
             + "\ntime.sleep(0.1)\nsys.exit(3)\n",
+            timeout=10,
         )
         assert (ended.code, ended.out, ended.err) == (3, "", ""), ended
-        assert ended.seconds < LATE, ended
+        assert ended.seconds < 5, ended
 
 
 def test_exit_callbacks_may_wait():

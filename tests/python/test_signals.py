@@ -9,7 +9,7 @@ import textwrap
 import time
 
 import pytest
-from child_process import LATE, check_clean, forks, run_script
+from child_process import check_clean, forks, run_script
 
 PRELUDE = (
     f"""\
@@ -28,13 +28,13 @@ def kick(after=0.2, number=signal.SIGINT):
     threading.Thread(target=send, daemon=True).start()
     return sent
 
-def interrupted(function, *args):
+def interrupted(function, *args, within=1.0):
     sent = kick()
     try:
         function(*args)
     except KeyboardInterrupt:
         took = time.monotonic() - sent[0]
-        assert took < 20, took
+        assert took < within, took
     else:
         raise AssertionError('not interrupted')
 
@@ -68,7 +68,7 @@ def test_the_process_ends_as_python_does():
     assert ended.code == -signal.SIGINT, ended
     assert ended.err.count("Traceback") == 1, ended
     assert ended.err.endswith("\nKeyboardInterrupt\n"), ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 5, ended
 
 
 def test_two_interpreters_deep():
@@ -165,7 +165,7 @@ def test_another_thread_of_the_interpreter_runs():
         thread = threading.Thread(target=spin)
         thread.start()
         ''')
-        interrupted(interp.exec, FOREVER)
+        interrupted(interp.exec, FOREVER, within=5.0)
         interp.exec('stop = True; thread.join()')
     """)
 
@@ -193,7 +193,7 @@ def test_idle_watcher_uses_no_time():
         time.sleep(2)
         before = time.process_time()
         time.sleep(2)
-        assert time.process_time() - before < 0.05
+        assert time.process_time() - before < 0.02
         interrupted(interp.exec, FOREVER)
     """)
 
@@ -255,7 +255,7 @@ def test_ctrl_c_in_a_terminal(wait):
         finally:
             child.kill()
             os.close(terminal)
-    assert max(stopped) < LATE, stopped
+    assert max(stopped) < 1, stopped
 
 
 def shown_until(terminal, word):
@@ -284,4 +284,4 @@ def test_ctrl_c_under_pytest(tmp_path):
     ended = run_script(run, interrupt=True)
     assert ended.code == pytest.ExitCode.INTERRUPTED, ended
     assert "KeyboardInterrupt" in ended.out, ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 10, ended

@@ -8,7 +8,7 @@ import warnings
 from functools import partial
 
 import pytest
-from child_process import LATE, check_clean, forks, run_script
+from child_process import check_clean, forks, run_script
 
 import isles
 from isles import _interpreters
@@ -78,7 +78,7 @@ def test_quick():
         interp = isles.create()
         times.append(time.perf_counter() - start)
         del interp
-    assert min(times) < 0.002  # some µs, on a machine that does nothing else
+    assert min(times) < 0.0005  # some µs, on a machine that does nothing else
 
 
 def test_each_is_used_once():
@@ -438,7 +438,7 @@ def test_exit_while_it_is_filled(n):
     script = f"import isles, sys; isles.warm({n}); isles.create(); sys.exit(3)"
     ended = run_script(script)
     assert (ended.code, ended.err) == (3, ""), ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 4, ended
 
 
 STUCK = pytest.param(
@@ -497,7 +497,7 @@ def test_exit_while_it_imports(tmp_path, body):
     """
     ended = run_script(script)
     assert (ended.code, ended.err) == (3, ""), ended
-    assert float(ended.out) < LATE, ended
+    assert float(ended.out) < 2, ended
 
 
 def test_exit_with_closed_ones_that_wait():
@@ -524,7 +524,7 @@ def test_exit_by_an_exception_and_by_a_signal():
     script = "import isles; isles.warm(3); print(1, flush=True); isles.warm(10_000, wait=60)"
     ended = run_script(script, interrupt=True)
     assert ended.code in (-2, 1) and ended.err.endswith("KeyboardInterrupt\n"), ended
-    assert ended.seconds < LATE, ended
+    assert ended.seconds < 8
 
 
 def test_interrupted_while_it_imports(tmp_path):
